@@ -1,0 +1,87 @@
+/* One shard's port: sessions, credits, answer cache, and the transports behind one small interface. Owned by the shard's thread alone.
+ *
+ * A REQUEST frame is copied once from the transport into private memory and handed to the shard as struct hf_request; it comes back with its answers
+ * and leaves as one ANSWER frame. Everything is bounded by options; what does not fit is refused with a code and counted. */
+#ifndef HF_NET_NET_H
+#define HF_NET_NET_H
+
+#include "wire/answer.h"
+#include "wire/command.h"
+#include "wire/error.h"
+#include "wire/frame.h"
+#include "wire/result.h"
+
+struct hf_net;
+
+struct hf_net_options {
+    const char *const *listen;   /* tcp://HOST:PORT (port 0: any free one), loopback://NAME for tests */
+    unsigned listen_count;
+    bool insecure_listen;        /* non-loopback addresses are allowed */
+    bool shared_port;            /* SO_REUSEPORT: several shards listen on it */
+    unsigned shard, shard_count;
+    uint32_t partitions;
+    uint64_t retention_ms, term;
+    bool async_durability;
+    unsigned sessions_max;       /* 0: 4096 */
+    unsigned requests_max;       /* requests in flight at once; 0: 4096 */
+    unsigned credits_max;        /* of one session; 0: 1024 */
+    uint64_t answer_cache_bytes; /* ring of answers kept for resends and unsent ones; 0: 64 MiB, touched on use */
+    uint64_t session_idle_ns;    /* a session without a connection for longer expires; 0: 60 s */
+};
+
+/* A request frame being served. Lent to the shard by hf_net_receive() until hf_net_answer(). */
+struct hf_request {
+    uint64_t session, number;
+    uint8_t *commands;       /* command_bytes of private, 8-byte aligned memory: command_count commands whose lengths were walked and fit */
+    uint32_t command_bytes;
+    uint16_t command_count;
+    uint16_t left;           /* shard's: commands without an answer. Set to command_count at receipt */
+    uint8_t *answers;        /* HF_FRAME_ANSWER_BYTES_MAX bytes of private, 8-byte aligned memory, 64 of them free before it for the frame header */
+    uint64_t position;       /* shard's: the log position this frame's answers wait for; 0 at receipt */
+    uint64_t received_ns;    /* engine time passed to hf_net_receive() */
+    struct hf_request *next; /* shard's, for its queues */
+    void *connection;        /* net's */
+    uint32_t slot;           /* net's */
+    uint32_t session_index;  /* net's */
+    uint64_t shard_words[4]; /* shard's */
+};
+
+/* 0, HF_E_USAGE (bad address; non-loopback without insecure_listen), HF_E_IO (port in use: waits up to 5 s for it), HF_E_MEMORY. On failure
+ * hf_net_error() (thread's own) has the sentence. */
+int hf_net_create(const struct hf_net_options *options, struct hf_net **out);
+void hf_net_destroy(struct hf_net *net);
+const char *hf_net_error(void);
+
+/* The TCP port that listener i got (host order), 0: none. */
+uint16_t hf_net_port(const struct hf_net *net, unsigned listener);
+/* Ports of all shards, for WELCOME; copied. */
+void hf_net_set_ports(struct hf_net *net, const uint16_t *ports, unsigned count);
+
+/* Takes what the transports have and fills out[] with at most `max` new requests. `now_ns` is engine time. When `accept` is false (draining, or no room),
+ * new requests are refused with `refuse_result`. Returns the count. */
+unsigned hf_net_receive(struct hf_net *net, uint64_t now_ns, bool accept, uint16_t refuse_result, struct hf_request **out, unsigned max);
+
+/* Every answer of the request is ready and durable: `answers` holds answer_count == command_count answers back to back in answer_bytes bytes (compacted).
+ * The request goes back to net's pool. The connection may be gone: the answer is then kept for a resend. */
+void hf_net_answer(struct hf_net *net, struct hf_request *request, uint32_t answer_bytes);
+
+/* Submits what is queued to be sent, without waiting. Returns true when something was submitted. */
+bool hf_net_flush(struct hf_net *net);
+
+/* Waits in the kernel until something completes or timeout_ns passed. `event_fd` (>= 0, given once by hf_net_watch) ends the wait too. */
+void hf_net_wait(struct hf_net *net, uint64_t timeout_ns);
+int hf_net_watch(struct hf_net *net, int event_fd);
+
+/* No request in flight and nothing unsent. */
+bool hf_net_quiet(const struct hf_net *net);
+/* Stops accepting connections (drain). */
+void hf_net_stop_accepting(struct hf_net *net);
+
+struct hf_net_status {
+    uint64_t connections, sessions, accepted, closed, frames_in, frames_out, bytes_in, bytes_out, commands_in;
+    uint64_t bad_frame, bad_crc, bad_version, too_large, credit_overrun, session_expired, resend_waiting, resend_answered, resend_lost;
+    uint64_t refused_busy, refused_sessions, slow_reader, half_frame_timeout, requests_in_flight, receive_buffers_short;
+};
+void hf_net_status(const struct hf_net *net, struct hf_net_status *out);
+
+#endif
