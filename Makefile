@@ -1,0 +1,45 @@
+# A thin front: each target is one script that says what it does. `make help` lists them.
+#
+# -q makes a failed `+` recipe end make silently with status 1, so that the total line of `make test` stays the last line
+# also under 2>&1 (make would add "*** Error 1" after it and exit 2). Every recipe line therefore starts with `+`.
+MAKEFLAGS += -q --no-print-directory
+PREFIX ?= /usr/local
+TESTS ?=
+
+.PHONY: help build deps run test asan tsan bench fmt lint clean install
+
+build:
+	+@tools/build release
+
+help:
+	+@echo 'build run test bench fmt lint asan tsan clean install deps; TESTS=wire/result narrows test, asan, tsan; PREFIX= for install'
+
+deps:
+	+@tools/install-deps
+
+run: build
+	+@tools/run
+
+test:
+	+@tools/run-tests release $(TESTS)
+
+asan:
+	+@tools/run-tests asan $(TESTS)
+
+tsan:
+	+@tools/run-tests tsan $(TESTS)
+
+bench: build
+	+@bench/run all
+
+fmt:
+	+@tools/install-deps && git ls-files -z '*.c' '*.h' | xargs -0 -r clang-format -i
+
+lint:
+	+@tools/lint
+
+install: build
+	+@meson configure build -Dprefix=$(abspath $(PREFIX)) && meson install -C build
+
+clean:
+	+@rm -rf build build-asan build-tsan build-lint
