@@ -29,6 +29,8 @@ struct hf_engine_options {
 int hf_engine_create(const struct hf_engine_options *options, struct hf_engine **out);
 void hf_engine_destroy(struct hf_engine *engine);
 
+uint32_t hf_engine_partitions(const struct hf_engine *engine);
+
 /* One line of the itemised memory sum. */
 struct hf_engine_size {
     const char *table;   /* "cells", ... */

@@ -1,0 +1,299 @@
+#include "server/executor.h"
+
+#include "server/memory.h"
+
+#include <stdlib.h>
+
+enum {
+    WORD_SPINS_MAX = 2000, /* about as long as another shard's batch takes */
+    WORD_POLLS_MAX = 64,   /* batches in which a shard keeps off its own word for somebody who wants it */
+    OUTCOME_BYTES_MAX = HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX,
+    OUTCOMES_BYTES = 512 * 1024,
+};
+
+uint32_t hf_executor_batch_bytes_max(uint32_t block_max)
+{
+    uint32_t claim = block_max - HF_BLOCK_HEADER_BYTES;
+    uint32_t batch = HF_BATCH_MAX * (uint32_t)HF_RECORD_BYTES_MAX;
+    return batch > claim ? batch + claim : claim;
+}
+
+int hf_executor_create(const struct hf_executor_options *options, struct hf_executor **out)
+{
+    size_t bits = (options->partitions + 63) / 64 * sizeof(uint64_t), held = options->partitions * sizeof(uint32_t);
+    struct hf_executor *executor = hf_memory_zeroed(sizeof *executor);
+    if (!executor)
+        return HF_E_MEMORY;
+    executor->held = hf_memory_zeroed(held);
+    executor->held_bits = hf_memory_zeroed(bits);
+    executor->outcomes = hf_memory_zeroed(OUTCOMES_BYTES);
+    if (!executor->held || !executor->held_bits || !executor->outcomes) {
+        hf_executor_destroy(executor);
+        return HF_E_MEMORY;
+    }
+    executor->engine = options->engine;
+    executor->words = options->words;
+    executor->buffer = options->buffer;
+    executor->claim_bytes_max = options->claim_bytes_max;
+    hf_word_taker_init(&executor->taker, options->taker, WORD_POLLS_MAX);
+    *out = executor;
+    return 0;
+}
+
+void hf_executor_destroy(struct hf_executor *executor)
+{
+    if (!executor)
+        return;
+    hf_memory_free(executor->held);
+    hf_memory_free(executor->held_bits);
+    hf_memory_free(executor->outcomes);
+    hf_memory_free(executor);
+}
+
+void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t latest_ns, bool shed, uint16_t shed_result)
+{
+    assert(executor->held_count == 0);
+    executor->now_ns = now_ns;
+    executor->latest_ns = latest_ns;
+    executor->shed = shed;
+    executor->shed_result = shed_result;
+    executor->count = executor->stepped = executor->flushed = 0;
+    executor->staged_bytes = executor->outcomes_used = 0;
+    executor->claimed_end = 0;
+    executor->highest = 0;
+}
+
+/* ---- words ---- */
+
+static bool is_held(const struct hf_executor *executor, uint32_t partition)
+{
+    return executor->held_bits[partition / 64] >> (partition % 64) & 1;
+}
+
+static bool hold(struct hf_executor *executor, uint32_t partition)
+{
+    struct hf_word *word = &executor->words[partition];
+    bool upward = partition >= executor->highest;
+    if (!(upward ? hf_word_take(word, &executor->taker, WORD_SPINS_MAX) : hf_word_try(word, &executor->taker))) {
+        hf_word_want(word, &executor->taker);
+        return false;
+    }
+    executor->held[executor->held_count++] = partition;
+    executor->held_bits[partition / 64] |= UINT64_C(1) << (partition % 64);
+    if (upward)
+        executor->highest = partition + 1;
+    return true;
+}
+
+/* Lets go of the words that were taken last, down to `keep` of them. */
+static void let_go(struct hf_executor *executor, uint32_t keep, uint32_t highest)
+{
+    while (executor->held_count > keep) {
+        uint32_t partition = executor->held[--executor->held_count];
+        executor->held_bits[partition / 64] &= ~(UINT64_C(1) << (partition % 64));
+        hf_word_release(&executor->words[partition], &executor->taker);
+    }
+    executor->highest = highest;
+}
+
+static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!is_held(executor, partitions[i]) && !hold(executor, partitions[i]))
+            return false;
+    return true;
+}
+
+static void step_admitted(struct hf_executor *executor);
+
+/* The partitions are learned by looking under the home's word. With nothing else held a failed try is made good by taking the whole set ascending
+ * and looking again; what the second look wants beyond it waits for another batch. */
+static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *task)
+{
+    uint32_t set[HF_REACH_MAX], count;
+    if (!is_held(executor, task->home) && !hold(executor, task->home))
+        return false;
+    count = hf_engine_reach(executor->engine, task->command, set);
+    if (hold_each(executor, set, count))
+        return true;
+    if (executor->count > 0)
+        return false;
+    executor->counters.looked_again++;
+    let_go(executor, 0, 0);
+    if (!hold_each(executor, set, count))
+        return false;
+    count = hf_engine_reach(executor->engine, task->command, set);
+    return hold_each(executor, set, count);
+}
+
+static bool hold_words(struct hf_executor *executor, const struct hf_task *task)
+{
+    if (!hf_engine_reach_known(task->command)) {
+        /* What is looked at must be what the step will see: everything admitted before it comes first. */
+        step_admitted(executor);
+        return hold_looked_up(executor, task);
+    }
+    uint32_t set[HF_REACH_MAX];
+    return hold_each(executor, set, hf_engine_reach(executor->engine, task->command, set));
+}
+
+/* ---- the batch ---- */
+
+static struct hf_slot *add_slot(struct hf_executor *executor, const struct hf_task *task)
+{
+    struct hf_slot *slot = &executor->slots[executor->count++];
+    slot->task = *task;
+    slot->position = 0;
+    slot->outcome_bytes = 0;
+    return slot;
+}
+
+enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct hf_task *task)
+{
+    if (executor->count == HF_BATCH_MAX)
+        return HF_BATCH_FULL;
+    uint32_t keep = executor->held_count, highest = executor->highest;
+    if (!hold_words(executor, task)) {
+        let_go(executor, keep, highest);
+        executor->counters.not_admitted++;
+        return HF_NOT_NOW;
+    }
+    add_slot(executor, task);
+    return HF_ADMITTED;
+}
+
+enum hf_admission hf_executor_admit_class(struct hf_executor *executor, const struct hf_task *task, uint32_t modulus, uint32_t residue)
+{
+    assert(executor->count == 0 && executor->held_count == 0);
+    uint32_t partitions = hf_engine_partitions(executor->engine);
+    for (uint32_t partition = residue; partition < partitions; partition += modulus)
+        if (!hold(executor, partition)) {
+            let_go(executor, 0, 0);
+            return HF_NOT_NOW;
+        }
+    add_slot(executor, task);
+    return HF_ADMITTED;
+}
+
+/* Claims log space for every staged record and fills it. The words are still held. */
+static struct hf_log_claim claim_staged(struct hf_executor *executor)
+{
+    struct hf_log_claim claim = hf_log_buffer_claim(executor->buffer, executor->staged_bytes);
+    executor->claimed_end = claim.position + executor->staged_bytes;
+    uint64_t end = claim.position;
+    for (uint32_t i = executor->flushed; i < executor->stepped; i++) {
+        struct hf_slot *slot = &executor->slots[i];
+        if (slot->outcome_bytes == 0)
+            continue;
+        end += slot->record->length;
+        slot->position = end;
+    }
+    return claim;
+}
+
+static void copy_staged(struct hf_executor *executor, struct hf_log_claim claim)
+{
+    uint8_t *at = claim.bytes;
+    for (uint32_t i = executor->flushed; i < executor->stepped; i++) {
+        const struct hf_slot *slot = &executor->slots[i];
+        if (slot->outcome_bytes == 0)
+            continue;
+        memcpy(at, slot->record, slot->outcome_bytes);
+        memcpy(at + slot->outcome_bytes, slot->task.command, slot->task.command->length);
+        at += slot->record->length;
+    }
+    executor->flushed = executor->stepped;
+    executor->staged_bytes = executor->outcomes_used = 0;
+    hf_log_buffer_commit(executor->buffer, &claim);
+}
+
+static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
+{
+    struct hf_step step = {
+        .command = slot->task.command,
+        .now_ns = executor->now_ns,
+        .latest_ns = executor->latest_ns,
+        .shed = executor->shed,
+        .shed_result = executor->shed_result,
+        .record = (struct hf_record *)(void *)(executor->outcomes + executor->outcomes_used),
+        .answer = slot->task.answer,
+        .quota = &executor->quota,
+    };
+    hf_engine_step(executor->engine, &step);
+    slot->record = step.record;
+    slot->outcome_bytes = step.outcome_bytes;
+    slot->reads_state = step.reads_state;
+    if (step.outcome_bytes != 0) {
+        executor->staged_bytes += step.record->length;
+        executor->outcomes_used += step.outcome_bytes;
+        executor->counters.records++;
+        executor->counters.record_bytes += step.record->length;
+    }
+    executor->counters.results[slot->task.answer->result % HF_RESULT_COUNT]++;
+}
+
+static bool staging_is_full(const struct hf_executor *executor, const struct hf_command *next)
+{
+    return executor->staged_bytes + OUTCOME_BYTES_MAX + next->length > executor->claim_bytes_max ||
+           executor->outcomes_used + OUTCOME_BYTES_MAX > OUTCOMES_BYTES;
+}
+
+static void step_admitted(struct hf_executor *executor)
+{
+    for (uint32_t i = executor->stepped; i < executor->count; i++)
+        hf_engine_prefetch(executor->engine, executor->slots[i].task.command, 1);
+    while (executor->stepped < executor->count) {
+        struct hf_slot *slot = &executor->slots[executor->stepped];
+        if (executor->staged_bytes > 0 && staging_is_full(executor, slot->task.command))
+            copy_staged(executor, claim_staged(executor));
+        step_slot(executor, slot);
+        executor->stepped++;
+    }
+}
+
+/* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. */
+static void settle_positions(struct hf_executor *executor)
+{
+    if (executor->claimed_end != 0)
+        for (uint32_t i = 0; i < executor->held_count; i++)
+            hf_word_set_position(&executor->words[executor->held[i]], executor->claimed_end);
+    for (uint32_t i = 0; i < executor->count; i++) {
+        struct hf_slot *slot = &executor->slots[i];
+        if (slot->outcome_bytes == 0 && slot->reads_state)
+            slot->position = hf_word_position(&executor->words[slot->task.home]);
+        slot->task.answer->position = slot->position;
+    }
+}
+
+void hf_executor_run(struct hf_executor *executor)
+{
+    step_admitted(executor);
+    if (executor->staged_bytes > 0) {
+        struct hf_log_claim claim = claim_staged(executor);
+        settle_positions(executor);
+        let_go(executor, 0, 0);
+        copy_staged(executor, claim);
+    } else {
+        settle_positions(executor);
+        let_go(executor, 0, 0);
+    }
+    executor->counters.batches++;
+    executor->counters.steps += executor->count;
+}
+
+bool hf_executor_take_all(struct hf_executor *executor, uint32_t spins)
+{
+    uint32_t partitions = hf_engine_partitions(executor->engine);
+    for (uint32_t partition = 0; partition < partitions; partition++)
+        while (!hold(executor, partition))
+            if (spins-- == 0) {
+                let_go(executor, 0, 0);
+                return false;
+            }
+    return true;
+}
+
+void hf_executor_release_all(struct hf_executor *executor)
+{
+    let_go(executor, 0, 0);
+}
