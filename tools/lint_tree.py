@@ -75,7 +75,8 @@ LINT_OK = 'lint-ok:'
 
 
 def tracked_files(root):
-    listed = subprocess.run(['git', 'ls-files', '-z'], cwd=root, stdout=subprocess.PIPE, check=True).stdout
+    # A check machine may run as another user than the one who cloned.
+    listed = subprocess.run(['git', '-c', 'safe.directory=*', 'ls-files', '-z'], cwd=root, stdout=subprocess.PIPE, check=True).stdout
     return [name for name in listed.decode().split('\0') if name and os.path.isfile(os.path.join(root, name))]
 
 
@@ -262,6 +263,14 @@ def section_of_results(text):
     return heading.end(), following.start() if following else len(text)
 
 
+def check_registered(tree):
+    for path in tree.paths:
+        if path.startswith('tests/') and path.endswith('_test.py'):
+            listing = os.path.dirname(path) + '/meson.build'
+            if os.path.basename(path) not in tree.text(listing):
+                yield path, 1, f'{listing} does not run this test; add it'
+
+
 def check_python(tree):
     pythons = {path for path in tree.paths if path.endswith('.py')} | set(tree.by_first_line(r'#!.*python3'))
     for path in sorted(pythons):
@@ -279,5 +288,6 @@ CHECKS = {
     'paths': check_paths,
     'lines': check_lines,
     'results': check_results,
+    'registered': check_registered,
     'python': check_python,
 }

@@ -132,6 +132,10 @@ class Checking(unittest.TestCase):
         page = '# Result codes\n| 0 | BUSY |\n'
         self.assertEqual(self.problems('results', {'wire/result.h': header, 'docs/protocol.md': page}), [('wire/result.h', 3)])
 
+    def test_a_python_test_that_nothing_runs_is_found(self):
+        files = {'tests/a/x_test.py': '', 'tests/a/y_test.py': '', 'tests/a/meson.build': "files('x_test.py')"}
+        self.assertEqual(self.problems('registered', files), [('tests/a/y_test.py', 1)])
+
 
 if __name__ == '__main__':
     unittest.main()
