@@ -309,6 +309,46 @@ static void sequences_run_through_2_to_the_14_and_positions_never_jump(void **st
     free(buffer);
 }
 
+struct late_claimer {
+    struct hf_log_buffer *buffer;
+    struct hf_atomic_u32 stage;
+};
+
+static void *claim_late(void *context)
+{
+    struct late_claimer *late = context;
+    bool room = hf_log_buffer_has_room(late->buffer, 0);
+    hf_store_relaxed_u32(&late->stage, 1);
+    while (hf_load_relaxed_u32(&late->stage) != 2)
+        sched_yield();
+    if (room)
+        claim_commit(late->buffer, 4 * KIB);
+    return NULL;
+}
+
+/* The stages are relaxed on purpose: only the tail orders the late claim after the release that its memory rests on (the thread
+ * sanitizer tells). */
+static void a_claim_may_rest_on_the_room_that_another_shard_saw(void **state)
+{
+    (void)state;
+    struct hf_log_buffer_options options = small_options();
+    options.shards = 2;
+    struct late_claimer late = {.buffer = buffer_make(&options)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, claim_late, &late), 0);
+    while (hf_load_relaxed_u32(&late.stage) != 1)
+        sched_yield();
+    for (int n = 0; n < 64; n++) {
+        assert_true(hf_log_buffer_has_room(late.buffer, 0));
+        claim_commit(late.buffer, 4 * KIB);
+        drain_all(late.buffer);
+    }
+    hf_store_relaxed_u32(&late.stage, 2);
+    pthread_join(thread, NULL);
+    assert_true(hf_log_buffer_pending(late.buffer));
+    free(late.buffer);
+}
+
 /* A record of the stress run: bytes, claimer, number, then words made of both. */
 struct stress_record {
     uint32_t bytes;
@@ -486,6 +526,7 @@ int main(void)
         cmocka_unit_test(room_is_refused_before_it_ends_and_comes_back_with_the_release),
         cmocka_unit_test(the_log_goes_on_from_any_4_kib_and_any_sequence),
         cmocka_unit_test(sequences_run_through_2_to_the_14_and_positions_never_jump),
+        cmocka_unit_test(a_claim_may_rest_on_the_room_that_another_shard_saw),
         cmocka_unit_test(every_record_of_three_claimers_arrives_once_whole_and_in_claim_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
