@@ -139,6 +139,32 @@ static inline void hf_spsc_release(struct hf_spsc *ring, uint32_t count)
     hf_store_release_u64(&ring->head, head + count); /* [C2], partner P2 */
 }
 
+/* A run seldom wraps, so it is one copy nearly always; a run of one element is a copy of constant size. */
+
+static inline void hf_spsc_copy_in(struct hf_spsc *ring, uint64_t index, const unsigned char *from, uint32_t count, size_t element_bytes)
+{
+    uint32_t first = hf_spsc_contiguous(ring, index, count);
+    if (count == 1) {
+        memcpy(hf_spsc_slot(ring, index, element_bytes), from, element_bytes);
+        return;
+    }
+    memcpy(hf_spsc_slot(ring, index, element_bytes), from, first * element_bytes);
+    if (first < count)
+        memcpy(ring->slots, from + first * element_bytes, (count - first) * element_bytes);
+}
+
+static inline void hf_spsc_copy_out(const struct hf_spsc *ring, uint64_t index, unsigned char *to, uint32_t count, size_t element_bytes)
+{
+    uint32_t first = hf_spsc_contiguous(ring, index, count);
+    if (count == 1) {
+        memcpy(to, hf_spsc_slot(ring, index, element_bytes), element_bytes);
+        return;
+    }
+    memcpy(to, hf_spsc_slot(ring, index, element_bytes), first * element_bytes);
+    if (first < count)
+        memcpy(to + first * element_bytes, ring->slots, (count - first) * element_bytes);
+}
+
 /*
  * Batch in: copies up to `count` elements of `element_bytes` bytes (the ring's own size; a constant at the call makes the copy cheap)
  * and returns how many fitted, the first ones. `elements` stays the caller's. Producer.
@@ -148,15 +174,10 @@ static inline uint32_t hf_spsc_put(struct hf_spsc *ring, const void *elements, u
     assert(element_bytes == ring->element_bytes);
     uint64_t tail = hf_load_relaxed_u64(&ring->tail);
     uint32_t room = hf_spsc_room(ring, count);
-    if (room == 1) {
-        memcpy(hf_spsc_slot(ring, tail, element_bytes), elements, element_bytes);
-    } else if (room > 1) {
-        uint32_t first = hf_spsc_contiguous(ring, tail, room);
-        memcpy(hf_spsc_slot(ring, tail, element_bytes), elements, first * element_bytes);
-        memcpy(ring->slots, (const unsigned char *)elements + first * element_bytes, (room - first) * element_bytes);
-    }
-    if (room != 0)
+    if (room != 0) {
+        hf_spsc_copy_in(ring, tail, elements, room, element_bytes);
         hf_store_release_u64(&ring->tail, tail + room); /* [P1], partner C1 */
+    }
     return room;
 }
 
@@ -166,15 +187,10 @@ static inline uint32_t hf_spsc_get(struct hf_spsc *ring, void *elements, uint32_
     assert(element_bytes == ring->element_bytes);
     uint64_t head = hf_load_relaxed_u64(&ring->head);
     uint32_t ready = hf_spsc_ready(ring, count);
-    if (ready == 1) {
-        memcpy(elements, hf_spsc_slot(ring, head, element_bytes), element_bytes);
-    } else if (ready > 1) {
-        uint32_t first = hf_spsc_contiguous(ring, head, ready);
-        memcpy(elements, hf_spsc_slot(ring, head, element_bytes), first * element_bytes);
-        memcpy((unsigned char *)elements + first * element_bytes, ring->slots, (ready - first) * element_bytes);
-    }
-    if (ready != 0)
+    if (ready != 0) {
+        hf_spsc_copy_out(ring, head, elements, ready, element_bytes);
         hf_store_release_u64(&ring->head, head + ready); /* [C2], partner P2 */
+    }
     return ready;
 }
 
