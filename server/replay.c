@@ -1,0 +1,225 @@
+#include "server/replay.h"
+
+#include "wire/record_check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    WINDOW_RECORDS = 32,
+    /* Small enough that both windows of common records stay in the first-level cache; one largest record always fits. */
+    WINDOW_BYTES = 32 * 1024,
+    LOCATIONS_MAX = 65536,
+};
+
+_Static_assert((int)HF_RECORD_BYTES_MAX <= (int)WINDOW_BYTES, "a window holds the largest record");
+
+struct window {
+    uint32_t count, used;
+    uint32_t offset[WINDOW_RECORDS];
+    uint64_t end_position[WINDOW_RECORDS];
+    _Alignas(64) uint8_t bytes[WINDOW_BYTES];
+};
+
+struct hf_replay {
+    struct hf_engine *engine;
+    struct hf_quota *quotas;
+    unsigned shards;
+    int failed;
+    struct window *filling, *waiting; /* waiting: prefetched, replayed when the other is full */
+    uint64_t begin_ns;
+    struct hf_replay_result result;
+    struct window windows[2];
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static const struct hf_record *window_record(const struct window *window, uint32_t i)
+{
+    return (const struct hf_record *)(const void *)(window->bytes + window->offset[i]);
+}
+
+void hf_replay_quotas(const struct hf_engine_options *options, struct hf_quota *quotas, unsigned shards)
+{
+    const uint64_t rows[HF_TABLE_COUNT] = {
+        [HF_TABLE_SKUS] = options->skus_max,
+        [HF_TABLE_CELLS] = options->cells_max,
+        [HF_TABLE_ORDERS] = options->orders_max,
+        [HF_TABLE_LINES] = options->lines_max,
+        [HF_TABLE_COMMAND_IDS] = options->command_ids_max,
+        [HF_TABLE_LIMITS] = options->limits_max,
+        [HF_TABLE_LOCATIONS] = LOCATIONS_MAX,
+    };
+    for (unsigned shard = 0; shard < shards; shard++)
+        for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
+            quotas[shard].left[table] = (int64_t)(rows[table] / shards + (shard == 0 ? rows[table] % shards : 0));
+}
+
+/* Moves what the other shards have left of a table to one of them; whether that was anything. */
+static bool quota_gather(struct hf_replay *replay, unsigned to, unsigned table)
+{
+    int64_t moved = 0;
+    for (unsigned shard = 0; shard < replay->shards; shard++) {
+        int64_t *left = &replay->quotas[shard].left[table];
+        if (shard == to || *left <= 0)
+            continue;
+        moved += *left;
+        *left = 0;
+    }
+    replay->quotas[to].left[table] += moved;
+    return moved > 0;
+}
+
+static void quotas_even(struct hf_replay *replay)
+{
+    for (unsigned table = 0; table < HF_TABLE_COUNT; table++) {
+        int64_t sum = 0, shards = replay->shards;
+        for (unsigned shard = 0; shard < replay->shards; shard++)
+            sum += replay->quotas[shard].left[table];
+        for (unsigned shard = 0; shard < replay->shards; shard++)
+            replay->quotas[shard].left[table] = sum / shards + (shard == 0 ? sum % shards : 0);
+    }
+}
+
+static void failure_describe(struct hf_replay *replay, int error, uint64_t end_position)
+{
+    struct hf_replay_result *result = &replay->result;
+    result->failed_position = end_position;
+    if (error == HF_E_TOO_SMALL)
+        snprintf(result->error, sizeof result->error,
+                 "%s is too small for what the directory holds (full at position %" PRIu64 "); start with more",
+                 hf_table_option(result->table), end_position);
+    else if (error == HF_E_DIFFERS)
+        snprintf(result->error, sizeof result->error,
+                 "the record that ends at position %" PRIu64
+                 " says another outcome than its replay; keep the directory and look at it with "
+                 "`holdfast journal dump`",
+                 end_position);
+    else
+        snprintf(result->error, sizeof result->error,
+                 "the record that ends at position %" PRIu64 " is not of the documented form; keep the directory and restore a copy",
+                 end_position);
+}
+
+static int record_replay(struct hf_replay *replay, const struct hf_record *record, uint64_t end_position)
+{
+    unsigned shard = replay->shards == 1 ? 0 : record->home % replay->shards;
+    int status = hf_engine_replay(replay->engine, record, record->length, &replay->quotas[shard], &replay->result.table);
+    while (status == HF_E_TOO_SMALL && quota_gather(replay, shard, replay->result.table))
+        status = hf_engine_replay(replay->engine, record, record->length, &replay->quotas[shard], &replay->result.table);
+    if (status != 0) {
+        failure_describe(replay, status, end_position);
+        return status;
+    }
+    replay->result.records++;
+    replay->result.position = end_position;
+    return 0;
+}
+
+static int window_replay(struct hf_replay *replay, struct window *window)
+{
+    for (uint32_t i = 0; i < window->count && replay->failed == 0; i++)
+        replay->failed = record_replay(replay, window_record(window, i), window->end_position[i]);
+    window->count = window->used = 0;
+    return replay->failed;
+}
+
+/* The window that is full gets its second prefetch, the one before has had both and is replayed. */
+static int windows_turn(struct hf_replay *replay)
+{
+    struct window *full = replay->filling;
+    for (uint32_t i = 0; i < full->count; i++)
+        hf_engine_replay_prefetch(replay->engine, window_record(full, i), 1);
+    replay->filling = replay->waiting;
+    replay->waiting = full;
+    return window_replay(replay, replay->filling);
+}
+
+int hf_replay_create(struct hf_engine *engine, struct hf_quota *quotas, unsigned shards, struct hf_replay **out)
+{
+    struct hf_replay *replay = aligned_alloc(64, (sizeof *replay + 63) & ~(size_t)63);
+    if (!replay)
+        return HF_E_MEMORY;
+    *replay = (struct hf_replay){.engine = engine, .quotas = quotas, .shards = shards, .begin_ns = clock_ns()};
+    replay->filling = &replay->windows[0];
+    replay->waiting = &replay->windows[1];
+    *out = replay;
+    return 0;
+}
+
+void hf_replay_destroy(struct hf_replay *replay)
+{
+    free(replay);
+}
+
+int hf_replay_feed(struct hf_replay *replay, const struct hf_record *record, uint64_t end_position)
+{
+    if (replay->failed != 0)
+        return replay->failed;
+    const struct hf_command *command;
+    if (!hf_record_check(record, HF_RECORD_BYTES_MAX, &command)) {
+        replay->failed = HF_E_DAMAGED;
+        failure_describe(replay, replay->failed, end_position);
+        return replay->failed;
+    }
+    struct window *window = replay->filling;
+    if (window->count == WINDOW_RECORDS || window->used + record->length > WINDOW_BYTES) {
+        if (windows_turn(replay) != 0)
+            return replay->failed;
+        window = replay->filling;
+    }
+    window->offset[window->count] = window->used;
+    window->end_position[window->count] = end_position;
+    memcpy(window->bytes + window->used, record, record->length);
+    hf_engine_replay_prefetch(replay->engine, window_record(window, window->count), 0);
+    window->count++;
+    window->used += (record->length + 7u) & ~7u;
+    return 0;
+}
+
+int hf_replay_finish(struct hf_replay *replay, struct hf_replay_result *out)
+{
+    if (replay->failed == 0 && window_replay(replay, replay->waiting) == 0)
+        window_replay(replay, replay->filling);
+    quotas_even(replay);
+    struct hf_log_info info = out->info;
+    *out = replay->result;
+    out->info = info;
+    out->time_ns = clock_ns() - replay->begin_ns;
+    return replay->failed;
+}
+
+static int visit(void *context, const struct hf_record *record, uint64_t end_position, uint64_t term)
+{
+    (void)term;
+    return hf_replay_feed(context, record, end_position);
+}
+
+int hf_replay_run(struct hf_log *log, struct hf_engine *engine, struct hf_quota *quotas, unsigned shards, uint64_t until,
+                  struct hf_replay_result *out)
+{
+    struct hf_replay *replay;
+    struct hf_log_info info = {0};
+    *out = (struct hf_replay_result){0};
+    int status = hf_replay_create(engine, quotas, shards, &replay);
+    if (status != 0) {
+        snprintf(out->error, sizeof out->error, "no memory to replay the log");
+        return status;
+    }
+    int recovered = hf_log_recover(log, visit, NULL, replay, until, &info);
+    status = hf_replay_finish(replay, out);
+    out->info = info;
+    if (status == 0 && recovered != 0) {
+        snprintf(out->error, sizeof out->error, "%s", hf_log_error(log));
+        status = recovered;
+    }
+    hf_replay_destroy(replay);
+    return status;
+}
