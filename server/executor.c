@@ -14,8 +14,7 @@ enum {
 uint32_t hf_executor_batch_bytes_max(uint32_t block_max)
 {
     uint32_t claim = block_max - HF_BLOCK_HEADER_BYTES;
-    uint32_t batch = HF_BATCH_MAX * (uint32_t)HF_RECORD_BYTES_MAX;
-    return batch > claim ? batch + claim : claim;
+    return HF_BATCH_MAX * (claim < HF_RECORD_BYTES_MAX ? claim : (uint32_t)HF_RECORD_BYTES_MAX);
 }
 
 int hf_executor_create(const struct hf_executor_options *options, struct hf_executor **out)
@@ -70,12 +69,13 @@ static bool is_held(const struct hf_executor *executor, uint32_t partition)
     return executor->held_bits[partition / 64] >> (partition % 64) & 1;
 }
 
-static bool hold(struct hf_executor *executor, uint32_t partition)
+bool hf_executor_hold(struct hf_executor *executor, uint32_t partition)
 {
     struct hf_word *word = &executor->words[partition];
     bool upward = partition >= executor->highest;
     if (!(upward ? hf_word_take(word, &executor->taker, WORD_SPINS_MAX) : hf_word_try(word, &executor->taker))) {
         hf_word_want(word, &executor->taker);
+        executor->lacking = partition;
         return false;
     }
     executor->held[executor->held_count++] = partition;
@@ -99,7 +99,7 @@ static void let_go(struct hf_executor *executor, uint32_t keep, uint32_t highest
 static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        if (!is_held(executor, partitions[i]) && !hold(executor, partitions[i]))
+        if (!is_held(executor, partitions[i]) && !hf_executor_hold(executor, partitions[i]))
             return false;
     return true;
 }
@@ -111,7 +111,7 @@ static void step_admitted(struct hf_executor *executor);
 static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *task)
 {
     uint32_t set[HF_REACH_MAX], count;
-    if (!is_held(executor, task->home) && !hold(executor, task->home))
+    if (!is_held(executor, task->home) && !hf_executor_hold(executor, task->home))
         return false;
     count = hf_engine_reach(executor->engine, task->command, set);
     if (hold_each(executor, set, count))
@@ -167,7 +167,7 @@ enum hf_admission hf_executor_admit_class(struct hf_executor *executor, const st
     assert(executor->count == 0 && executor->held_count == 0);
     uint32_t partitions = hf_engine_partitions(executor->engine);
     for (uint32_t partition = residue; partition < partitions; partition += modulus)
-        if (!hold(executor, partition)) {
+        if (!hf_executor_hold(executor, partition)) {
             let_go(executor, 0, 0);
             return HF_NOT_NOW;
         }
@@ -193,7 +193,7 @@ static struct hf_log_claim claim_staged(struct hf_executor *executor)
 
 static void copy_staged(struct hf_executor *executor, struct hf_log_claim claim)
 {
-    uint8_t *at = claim.bytes;
+    uint8_t *at = claim.memory;
     for (uint32_t i = executor->flushed; i < executor->stepped; i++) {
         const struct hf_slot *slot = &executor->slots[i];
         if (slot->outcome_bytes == 0)
@@ -285,7 +285,7 @@ bool hf_executor_take_all(struct hf_executor *executor, uint32_t spins)
 {
     uint32_t partitions = hf_engine_partitions(executor->engine);
     for (uint32_t partition = 0; partition < partitions; partition++)
-        while (!hold(executor, partition))
+        while (!hf_executor_hold(executor, partition))
             if (spins-- == 0) {
                 let_go(executor, 0, 0);
                 return false;

@@ -12,6 +12,7 @@
 #include "net/net.h"
 #include "ring/log_buffer.h"
 #include "ring/word.h"
+#include "wire/block.h"
 
 enum { HF_BATCH_MAX = 64 };
 
@@ -63,6 +64,7 @@ struct hf_executor {
     uint32_t staged_bytes;
     uint64_t claimed_end; /* end of the batch's last claim; 0: none yet */
     uint32_t held_count, highest; /* highest: 1 + the highest partition held */
+    uint32_t lacking;             /* after HF_NOT_NOW: the partition whose word could not be had and is marked as wanted */
     uint32_t *held;
     uint64_t *held_bits;
     uint8_t *outcomes;
@@ -82,6 +84,9 @@ uint32_t hf_executor_batch_bytes_max(uint32_t block_max);
 
 /* Starts a batch. `latest_ns`: later of engine time and wall clock. shed: new orders get shed_result. The log buffer has room for it. */
 void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t latest_ns, bool shed, uint16_t shed_result);
+
+/* Takes one word ahead of an admit (to look at a partition first). False: it could not be had and is wanted. */
+bool hf_executor_hold(struct hf_executor *executor, uint32_t partition);
 
 /* Takes the words that the task needs. HF_NOT_NOW: one could not be had, none was kept for it, and it is wanted; HF_BATCH_FULL: run first. */
 enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct hf_task *task);

@@ -1,0 +1,63 @@
+/* One node: what its shards share, and its life from an empty directory to a clean stop. */
+#ifndef HF_SERVER_NODE_H
+#define HF_SERVER_NODE_H
+
+#include "engine/engine.h"
+#include "persist/engine_time.h"
+#include "persist/log.h"
+#include "ring/atomics.h"
+#include "ring/word.h"
+#include "server/options.h"
+
+#include <pthread.h>
+
+struct hf_shard;
+struct hf_service;
+
+/* Rows of a table that no thread has in its quota. */
+struct hf_pool {
+    _Alignas(HF_CACHE_PAD_BYTES) struct hf_atomic_u64 left;
+    uint64_t rows_max, share;
+};
+
+struct hf_node {
+    /* constant once shards run */
+    struct hf_server_options options;
+    struct hf_engine *engine;
+    struct hf_log *log;
+    struct hf_log_buffer *buffer;
+    struct hf_word *words;
+    uint32_t partitions, claim_bytes_max;
+    unsigned shard_count;
+    struct hf_shard *shards[HF_SHARDS_MAX];
+    struct hf_service *service;
+    struct hf_engine_time time;
+    struct hf_log_info info;
+    uint64_t term, replay_ns;
+    pthread_t drainer;
+    bool drainer_started;
+
+    /* shared */
+    struct hf_pool pools[HF_TABLE_COUNT];
+    struct hf_atomic_u32 stopping; /* 1: admit nothing, finish what is in flight */
+    struct hf_atomic_u32 paused;   /* the service wants every word: shards start no batch */
+    struct hf_atomic_u32 drained;  /* shards that have nothing in flight any more */
+    struct hf_atomic_u32 finished; /* 1: the log has been stopped; shards may end */
+};
+
+/* Opens, replays, starts a term, binds ports and starts the threads. 0, or an enum hf_error with one sentence in error[]. */
+int hf_node_start(struct hf_node *node, const struct hf_server_options *options, char *error, size_t error_bytes);
+
+/* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
+int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
+
+/* Evens a thread's quota with the pools: tops up what runs low, gives back what is plenty. Any thread, for its own quota. */
+void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota);
+
+/* The later of engine time and wall clock. */
+uint64_t hf_node_latest_ns(const struct hf_node *node, uint64_t now_ns);
+
+/* Ends the process because the log can no longer keep its promise; says why. */
+_Noreturn void hf_node_fatal(struct hf_node *node, int error, const char *what);
+
+#endif

@@ -1,0 +1,220 @@
+#include "server/service.h"
+
+#include "server/log_line.h"
+#include "server/memory.h"
+#include "server/shard.h"
+#include "server/status.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum {
+    IDLE_NS = 200000,
+    TAKE_ALL_TRIES = 100000, /* words; each try waits within the word's own bound */
+};
+
+struct hf_service {
+    struct hf_node *node;
+    struct hf_executor *executor;
+    struct hf_log_reader *reader;
+    struct hf_atomic_u32 stop;
+    pthread_t thread;
+    bool started;
+};
+
+static void nap(uint64_t ns)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (long)ns}, NULL);
+}
+
+static void answer_plain(const struct hf_task *task, uint16_t result)
+{
+    *task->answer = (struct hf_answer){.length = sizeof *task->answer, .opcode = task->command->opcode, .result = result};
+}
+
+static void *item_of(const struct hf_task *task, uint32_t bytes)
+{
+    task->answer->item_count = 1;
+    task->answer->length = (uint32_t)sizeof *task->answer + bytes;
+    return task->answer + 1;
+}
+
+/* Keeps shards from starting batches, so that every word is had within a batch's time. */
+static bool take_every_word(struct hf_service *service)
+{
+    hf_store_release_u32(&service->node->paused, 1);
+    return hf_executor_take_all(service->executor, TAKE_ALL_TRIES);
+}
+
+static void give_every_word(struct hf_service *service)
+{
+    hf_executor_release_all(service->executor);
+    hf_store_release_u32(&service->node->paused, 0);
+}
+
+/* Where the state ends: the last record of any partition. All words are held. */
+static uint64_t state_position(const struct hf_node *node)
+{
+    uint64_t last = 0;
+    for (uint32_t partition = 0; partition < node->partitions; partition++) {
+        uint64_t position = hf_word_position(&node->words[partition]);
+        last = position > last ? position : last;
+    }
+    return last;
+}
+
+/* ---- the commands ---- */
+
+static uint64_t serve_walk(struct hf_service *service, const struct hf_task *task)
+{
+    struct hf_node *node = service->node;
+    const struct hf_clock *clock = node->time.clock;
+    uint64_t began = clock->monotonic_ns(clock->context);
+    answer_plain(task, HF_BUSY);
+    if (!take_every_word(service)) {
+        give_every_word(service);
+        return 0;
+    }
+    struct hf_audit_item audit = {0};
+    if (task->command->opcode == HF_AUDIT)
+        hf_engine_audit(node->engine, &audit);
+    audit.digest = hf_engine_digest(node->engine);
+    uint64_t position = state_position(node);
+    give_every_word(service);
+    audit.held_ns = clock->monotonic_ns(clock->context) - began;
+    answer_plain(task, HF_OK);
+    if (task->command->opcode == HF_AUDIT)
+        *(struct hf_audit_item *)item_of(task, sizeof audit) = audit;
+    else
+        *(struct hf_digest_item *)item_of(task, sizeof(struct hf_digest_item)) =
+            (struct hf_digest_item){.digest = audit.digest, .held_ns = audit.held_ns};
+    task->answer->position = position;
+    return position;
+}
+
+static uint64_t serve_follow(struct hf_service *service, const struct hf_task *task)
+{
+    uint32_t room = HF_ADMIN_ANSWER_BYTES_MAX - (uint32_t)sizeof *task->answer, bytes = task->command->arg;
+    uint64_t next = task->command->body.follow.position;
+    bytes = bytes == 0 || bytes > room ? room : bytes;
+    answer_plain(task, HF_OK);
+    int error = hf_log_reader_read(service->reader, next, task->answer + 1, &bytes, &next);
+    if (error != 0) {
+        answer_plain(task, error == HF_E_USAGE ? HF_BAD_ARGUMENT : HF_BUSY);
+        return 0;
+    }
+    task->answer->length += bytes;
+    task->answer->value = next;
+    task->answer->version = hf_log_durable(service->node->log);
+    return 0;
+}
+
+/* A definition that concerns all partitions: every word for an instant, one record. */
+static uint64_t serve_location(struct hf_service *service, const struct hf_task *task)
+{
+    struct hf_node *node = service->node;
+    struct hf_executor *executor = service->executor;
+    uint64_t now = hf_engine_time_now(&node->time), position = 0;
+    answer_plain(task, HF_BUSY);
+    if (!hf_log_buffer_has_room(node->buffer, 0) || hf_log_watermark(node->log) >= 1)
+        return 0;
+    hf_node_even_quota(node, &executor->quota);
+    hf_store_release_u32(&node->paused, 1);
+    for (int tries = 0; tries < 1000; tries++) {
+        hf_executor_begin(executor, now, hf_node_latest_ns(node, now), false, 0);
+        if (hf_executor_admit_class(executor, task, 1, 0) == HF_ADMITTED) {
+            hf_executor_run(executor);
+            position = executor->slots[0].position;
+            break;
+        }
+    }
+    hf_store_release_u32(&node->paused, 0);
+    return position;
+}
+
+static uint64_t serve(struct hf_service *service, const struct hf_task *task)
+{
+    switch (task->command->opcode) {
+    case HF_STATUS:
+        hf_status_answer(service->node, task->answer);
+        return 0;
+    case HF_DIGEST:
+    case HF_AUDIT:
+        return serve_walk(service, task);
+    case HF_FOLLOW:
+        return serve_follow(service, task);
+    default:
+        return serve_location(service, task);
+    }
+}
+
+static unsigned serve_shard(struct hf_service *service, struct hf_shard *shard)
+{
+    struct hf_task task;
+    unsigned served = 0;
+    while (hf_spsc_get(shard->service.tasks, &task, 1, sizeof task) == 1) {
+        struct hf_done done = {task.request, serve(service, &task)};
+        uint32_t put = hf_spsc_put(shard->service.done, &done, 1, sizeof done);
+        assert(put == 1); /* room was reserved by the shard's `outstanding` */
+        (void)put;
+        served++;
+    }
+    return served;
+}
+
+static void *service_main(void *context)
+{
+    struct hf_service *service = context;
+    struct hf_node *node = service->node;
+    pthread_setname_np(pthread_self(), "hf-service");
+    while (hf_load_acquire_u32(&service->stop) == 0) {
+        unsigned served = 0;
+        for (unsigned i = 0; i < node->shard_count; i++)
+            served += serve_shard(service, node->shards[i]);
+        if (served == 0)
+            nap(IDLE_NS);
+    }
+    return NULL;
+}
+
+int hf_service_create(struct hf_node *node, struct hf_service **out)
+{
+    struct hf_service *service = hf_memory_zeroed(sizeof *service);
+    if (!service)
+        return HF_E_MEMORY;
+    *out = service;
+    service->node = node;
+    struct hf_executor_options executor = {
+        .engine = node->engine,
+        .words = node->words,
+        .partitions = node->partitions,
+        .buffer = node->buffer,
+        .claim_bytes_max = node->claim_bytes_max,
+        .taker = node->shard_count,
+    };
+    int error = hf_executor_create(&executor, &service->executor);
+    if (error == 0 && node->options.log_backend == HF_LOG_CHOICE_FILE)
+        error = hf_log_reader_open(node->log, &service->reader);
+    return error;
+}
+
+int hf_service_start(struct hf_service *service)
+{
+    if (pthread_create(&service->thread, NULL, service_main, service) != 0)
+        return HF_E_MEMORY;
+    service->started = true;
+    return 0;
+}
+
+void hf_service_destroy(struct hf_service *service)
+{
+    if (!service)
+        return;
+    hf_store_release_u32(&service->stop, 1);
+    if (service->started)
+        pthread_join(service->thread, NULL);
+    if (service->reader)
+        hf_log_reader_close(service->reader);
+    hf_executor_destroy(service->executor);
+    hf_memory_free(service);
+}

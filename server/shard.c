@@ -1,0 +1,560 @@
+#include "server/shard.h"
+
+#include "server/cycles.h"
+#include "server/log_line.h"
+#include "server/memory.h"
+#include "server/service.h"
+#include "server/sweep.h"
+#include "wire/command_check.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+
+enum {
+    REQUESTS_A_TURN = 256,
+    BATCHES_A_TURN = 16,
+    LANES_A_TURN = 32,
+    PARKED_MAX = 65536,
+    IDLE_TURNS_SPUN = 4,
+    IDLE_WAIT_NS = 50000,
+};
+
+static unsigned drain_log(struct hf_shard *shard);
+static unsigned answer_durable(struct hf_shard *shard);
+static unsigned receive(struct hf_shard *shard);
+static unsigned take_completions(struct hf_shard *shard);
+static unsigned run_forwarded(struct hf_shard *shard);
+static unsigned run_parked(struct hf_shard *shard);
+static unsigned run_received(struct hf_shard *shard);
+static void publish_status(struct hf_shard *shard);
+
+unsigned hf_shard_turn(struct hf_shard *shard)
+{
+    struct hf_node *node = shard->node;
+    unsigned work = 0;
+    shard->now_ns = hf_engine_time_now(&node->time);
+    shard->latest_ns = hf_node_latest_ns(node, shard->now_ns);
+    hf_node_even_quota(node, &shard->executor->quota);
+
+    work += receive(shard);
+    work += take_completions(shard);
+    if (hf_load_acquire_u32(&node->paused) == 0) {
+        work += run_parked(shard);
+        work += run_forwarded(shard);
+        work += run_received(shard);
+        work += hf_sweep_turn(shard);
+    }
+    work += drain_log(shard);
+    work += answer_durable(shard);
+    work += hf_net_flush(shard->net);
+    publish_status(shard);
+    shard->counters.turns++;
+    return work;
+}
+
+/* ---- answers ---- */
+
+static void push(struct hf_queue *queue, struct hf_request *request)
+{
+    request->next = NULL;
+    if (queue->last)
+        queue->last->next = request;
+    else
+        queue->first = request;
+    queue->last = request;
+    queue->count++;
+}
+
+static struct hf_request *pop(struct hf_queue *queue)
+{
+    struct hf_request *request = queue->first;
+    queue->first = request->next;
+    if (!queue->first)
+        queue->last = NULL;
+    queue->count--;
+    return request;
+}
+
+/* Closes the gaps that answers shorter than their bound have left. Returns the bytes. */
+static uint32_t pack_answers(struct hf_request *request)
+{
+    const uint8_t *command = request->commands;
+    uint32_t from = 0, to = 0;
+    for (uint16_t i = 0; i < request->command_count; i++) {
+        const struct hf_command *asked = (const struct hf_command *)(const void *)command;
+        uint32_t bytes;
+        memcpy(&bytes, request->answers + from, sizeof bytes);
+        if (from != to)
+            memmove(request->answers + to, request->answers + from, bytes);
+        to += bytes;
+        from += hf_answer_bytes_max(asked);
+        command += asked->length;
+    }
+    return to;
+}
+
+static void send_answer(struct hf_shard *shard, struct hf_request *request)
+{
+    shard->counters.answers += request->command_count;
+    shard->counters.answer_wait_ns_sum += shard->now_ns - request->received_ns;
+    hf_net_answer(shard->net, request, pack_answers(request));
+}
+
+/* One command of the request has its answer, which waits for `position`. */
+static void answered(struct hf_shard *shard, struct hf_request *request, uint64_t position)
+{
+    if (position > request->position)
+        request->position = position;
+    assert(request->left > 0);
+    if (--request->left == 0)
+        push(&shard->waiting, request);
+}
+
+static unsigned answer_durable(struct hf_shard *shard)
+{
+    uint64_t began = hf_cycles(), durable = hf_log_durable(shard->node->log);
+    bool wait = shard->node->options.durability == HF_DURABILITY_SYNC;
+    unsigned sent = 0;
+    while (shard->waiting.first && (!wait || shard->waiting.first->position <= durable)) {
+        send_answer(shard, pop(&shard->waiting));
+        sent++;
+    }
+    shard->counters.cycles_answer += hf_cycles() - began;
+    return sent;
+}
+
+/* An answer that says no and rests on nothing. */
+static void refuse(struct hf_shard *shard, const struct hf_task *task, uint16_t result, uint16_t detail)
+{
+    *task->answer = (struct hf_answer){
+        .length = sizeof *task->answer,
+        .opcode = task->command->opcode,
+        .result = result,
+        .detail = detail,
+    };
+    shard->executor->counters.results[result % HF_RESULT_COUNT]++;
+}
+
+/* The task's answer is there: tells the shard that received it. */
+static void finish(struct hf_shard *shard, const struct hf_task *task, uint64_t position)
+{
+    if (shard->node->options.durability == HF_DURABILITY_ASYNC && position != 0)
+        task->answer->flags |= HF_ANSWER_ASYNC;
+    if (task->origin == shard->number) {
+        answered(shard, task->request, position);
+        return;
+    }
+    struct hf_done done = {task->request, position};
+    uint32_t put = hf_spsc_put(shard->node->shards[task->origin]->to[shard->number].done, &done, 1, sizeof done);
+    assert(put == 1); /* room was reserved by the sender's `outstanding` */
+    (void)put;
+}
+
+static void finish_batch(struct hf_shard *shard)
+{
+    struct hf_executor *executor = shard->executor;
+    for (uint32_t i = 0; i < executor->count; i++)
+        finish(shard, &executor->slots[i].task, executor->slots[i].position);
+}
+
+static unsigned take_completions_of(struct hf_shard *shard, struct hf_channel *channel)
+{
+    struct hf_done done[64];
+    uint32_t count = hf_spsc_get(channel->done, done, 64, sizeof done[0]);
+    for (uint32_t i = 0; i < count; i++)
+        answered(shard, done[i].request, done[i].position);
+    channel->outstanding -= count;
+    return count;
+}
+
+static unsigned take_completions(struct hf_shard *shard)
+{
+    unsigned work = take_completions_of(shard, &shard->service);
+    for (unsigned other = 0; other < shard->node->shard_count; other++)
+        if (other != shard->number)
+            work += take_completions_of(shard, &shard->to[other]);
+    return work;
+}
+
+/* ---- batches ---- */
+
+bool hf_shard_has_room(const struct hf_shard *shard)
+{
+    return hf_log_watermark(shard->node->log) < 2 && hf_log_buffer_has_room(shard->node->buffer, 0);
+}
+
+static void begin(struct hf_shard *shard)
+{
+    bool no_space = hf_log_watermark(shard->node->log) >= 1;
+    hf_executor_begin(shard->executor, shard->now_ns, shard->latest_ns, no_space, HF_NO_SPACE);
+}
+
+static void park(struct hf_shard *shard, const struct hf_task *task)
+{
+    if (hf_lanes_park(shard->lanes, task)) {
+        shard->counters.parked++;
+        return;
+    }
+    refuse(shard, task, HF_BUSY, 0);
+    shard->counters.busy++;
+    finish(shard, task, 0);
+}
+
+/* Admits each task or parks it, in order, and runs what was admitted. */
+static void run_batch(struct hf_shard *shard, const struct hf_task *tasks, uint32_t count)
+{
+    uint64_t began = hf_cycles();
+    for (uint32_t i = 0; i < count; i++)
+        hf_engine_prefetch(shard->node->engine, tasks[i].command, 0);
+    begin(shard);
+    for (uint32_t i = 0; i < count; i++) {
+        if (hf_lanes_busy(shard->lanes, tasks[i].home)) {
+            park(shard, &tasks[i]);
+        } else if (hf_executor_admit(shard->executor, &tasks[i]) == HF_NOT_NOW) {
+            park(shard, &tasks[i]);
+            hf_lanes_set_lacking(shard->lanes, tasks[i].home, shard->executor->lacking);
+        }
+    }
+    hf_executor_run(shard->executor);
+    finish_batch(shard);
+    shard->counters.cycles_run += hf_cycles() - began;
+}
+
+static void forget_want(struct hf_shard *shard, uint32_t home)
+{
+    uint32_t lacking = hf_lanes_lacking(shard->lanes, home);
+    if (lacking != HF_LANES_NONE)
+        hf_word_unwant(&shard->node->words[lacking], &shard->executor->taker);
+    hf_lanes_set_lacking(shard->lanes, home, HF_LANES_NONE);
+}
+
+/* Tries the head of one lane with nothing else held; when it gets through, as many behind it as do. */
+static unsigned run_lane(struct hf_shard *shard, uint32_t home)
+{
+    begin(shard);
+    const struct hf_task *task;
+    while ((task = hf_lanes_first(shard->lanes, home)) != NULL) {
+        enum hf_admission admission = hf_executor_admit(shard->executor, task);
+        if (admission == HF_NOT_NOW)
+            hf_lanes_set_lacking(shard->lanes, home, shard->executor->lacking);
+        if (admission != HF_ADMITTED)
+            break;
+        forget_want(shard, home);
+        hf_lanes_take(shard->lanes, home);
+    }
+    unsigned ran = shard->executor->count;
+    hf_executor_run(shard->executor);
+    finish_batch(shard);
+    return ran;
+}
+
+static unsigned run_parked(struct hf_shard *shard)
+{
+    unsigned work = 0;
+    uint32_t lanes = hf_lanes_count(shard->lanes), tries = lanes < LANES_A_TURN ? lanes : LANES_A_TURN;
+    for (uint32_t i = 0; i < tries && hf_shard_has_room(shard); i++) {
+        lanes = hf_lanes_count(shard->lanes);
+        if (lanes == 0)
+            break;
+        work += run_lane(shard, hf_lanes_home(shard->lanes, shard->lane_cursor++ % lanes));
+    }
+    return work;
+}
+
+static unsigned run_forwarded(struct hf_shard *shard)
+{
+    unsigned work = 0;
+    for (unsigned other = 0; other < shard->node->shard_count; other++) {
+        if (other == shard->number || !hf_shard_has_room(shard))
+            continue;
+        struct hf_task tasks[HF_BATCH_MAX];
+        uint32_t count = hf_spsc_get(shard->node->shards[other]->to[shard->number].tasks, tasks, HF_BATCH_MAX, sizeof tasks[0]);
+        if (count == 0)
+            continue;
+        run_batch(shard, tasks, count);
+        shard->counters.taken_over += count;
+        work += count;
+    }
+    return work;
+}
+
+/* ---- requests ---- */
+
+static unsigned receive(struct hf_shard *shard)
+{
+    struct hf_request *requests[REQUESTS_A_TURN];
+    uint64_t began = hf_cycles();
+    bool stopping = hf_load_acquire_u32(&shard->node->stopping) != 0;
+    unsigned count = hf_net_receive(shard->net, shard->now_ns, !stopping, HF_DRAINING, requests, REQUESTS_A_TURN);
+    for (unsigned i = 0; i < count; i++)
+        push(&shard->received, requests[i]);
+    shard->counters.cycles_receive += hf_cycles() - began;
+    return count;
+}
+
+static void send_away(struct hf_shard *shard, struct hf_channel *channel, const struct hf_task *task)
+{
+    if (channel->outstanding < hf_spsc_capacity(channel->done) && hf_spsc_put(channel->tasks, task, 1, sizeof *task) == 1) {
+        channel->outstanding++;
+        shard->counters.forwarded++;
+        return;
+    }
+    refuse(shard, task, HF_BUSY, 0);
+    shard->counters.busy++;
+    finish(shard, task, 0);
+}
+
+/* Where a well-formed command is executed: true: in this shard's next batch; else it was sent where it belongs. */
+static bool is_ours(struct hf_shard *shard, const struct hf_task *task)
+{
+    struct hf_node *node = shard->node;
+    unsigned family = hf_opcode_family(task->command->opcode);
+    if (family == HF_FAMILY_ADMIN || task->command->opcode == HF_DEFINE_LOCATION) {
+        send_away(shard, &shard->service, task);
+        return false;
+    }
+    unsigned owner = task->home % node->shard_count;
+    if (owner == shard->number)
+        return true;
+    send_away(shard, &shard->to[owner], task);
+    return false;
+}
+
+/* The next command of the oldest request; false when there is none. Its answer gets the place behind those before it. */
+static bool next_command(struct hf_shard *shard, struct hf_task *task)
+{
+    struct hf_request *request = shard->received.first;
+    if (!request)
+        return false;
+    const struct hf_command *command = (const struct hf_command *)(const void *)(request->commands + shard->at_byte);
+    *task = (struct hf_task){
+        .command = command,
+        .answer = (struct hf_answer *)(void *)(request->answers + shard->at_answer),
+        .request = request,
+        .origin = shard->number,
+    };
+    shard->at_byte += command->length;
+    shard->at_answer += hf_answer_bytes_max(command);
+    if (++shard->at_command == request->command_count) {
+        shard->at_command = shard->at_byte = shard->at_answer = 0;
+        pop(&shard->received);
+    }
+    return true;
+}
+
+/* What one claim could not hold is refused at the door: only a directory with small blocks meets it. */
+static int check(const struct hf_shard *shard, const struct hf_command *command, uint16_t *detail)
+{
+    int result = hf_command_check(command, command->length, detail);
+    uint32_t worst = command->length + (uint32_t)sizeof(struct hf_record) + command->line_count * (uint32_t)sizeof(struct hf_named_touch) +
+                     HF_INTENTS_MAX * (uint32_t)sizeof(struct hf_intent);
+    return result == HF_OK && worst + HF_EXTENSION_BYTES_MAX > shard->node->claim_bytes_max ? HF_TOO_LARGE : result;
+}
+
+/* Fills tasks[] with this shard's next commands; others go where they belong, malformed ones get their answer. */
+static uint32_t gather(struct hf_shard *shard, struct hf_task *tasks)
+{
+    uint32_t count = 0;
+    while (count < HF_BATCH_MAX && next_command(shard, &tasks[count])) {
+        struct hf_task *task = &tasks[count];
+        uint16_t detail = 0;
+        int result = check(shard, task->command, &detail);
+        shard->counters.commands++;
+        if (result != HF_OK) {
+            shard->counters.malformed++;
+            refuse(shard, task, (uint16_t)result, detail);
+            finish(shard, task, 0);
+            continue;
+        }
+        task->home = hf_engine_home(shard->node->engine, task->command);
+        if (is_ours(shard, task))
+            count++;
+    }
+    return count;
+}
+
+static unsigned run_received(struct hf_shard *shard)
+{
+    unsigned work = 0;
+    for (int batch = 0; batch < BATCHES_A_TURN && shard->received.first && hf_shard_has_room(shard); batch++) {
+        struct hf_task tasks[HF_BATCH_MAX];
+        uint64_t began = hf_cycles();
+        uint32_t count = gather(shard, tasks);
+        shard->counters.cycles_gather += hf_cycles() - began;
+        work++;
+        if (count > 0)
+            run_batch(shard, tasks, count);
+    }
+    return work;
+}
+
+/* ---- the log, the loop, its life ---- */
+
+static unsigned drain_log(struct hf_shard *shard)
+{
+    struct hf_node *node = shard->node;
+    if (shard->number != 0 || node->options.drainer != HF_DRAINER_INLINE || hf_load_relaxed_u32(&node->finished) != 0)
+        return 0;
+    uint64_t began = hf_cycles();
+    int work = hf_log_drain(node->log, shard->now_ns);
+    if (work < 0)
+        hf_node_fatal(node, work, "the log could not be written");
+    shard->counters.cycles_drain += hf_cycles() - began;
+    return (unsigned)work;
+}
+
+static void publish_status(struct hf_shard *shard)
+{
+    uint32_t wanted = hf_load_acquire_u32(&shard->status_wanted);
+    if (wanted == hf_load_relaxed_u32(&shard->status_given))
+        return;
+    struct hf_shard_status *status = &shard->status;
+    status->counters = shard->counters;
+    status->executor = shard->executor->counters;
+    hf_net_status(shard->net, &status->net);
+    const struct hf_word_taker *taker = &shard->executor->taker;
+    status->words_taken = hf_load_relaxed_u64(&taker->taken);
+    status->words_tried_failed = hf_load_relaxed_u64(&taker->tried_failed);
+    status->words_waited = hf_load_relaxed_u64(&taker->waited);
+    status->words_bound_failed = hf_load_relaxed_u64(&taker->bound_failed);
+    status->words_yielded = hf_load_relaxed_u64(&taker->yielded);
+    status->parked_now = hf_lanes_parked(shard->lanes);
+    status->waiting_now = shard->waiting.count;
+    hf_store_release_u32(&shard->status_given, wanted);
+}
+
+static void idle(struct hf_shard *shard)
+{
+    enum hf_idle strategy = shard->node->options.idle;
+    if (strategy == HF_IDLE_SPIN || ++shard->idle_turns <= IDLE_TURNS_SPUN) {
+        hf_cpu_pause();
+        return;
+    }
+    if (strategy == HF_IDLE_PAUSE) {
+        for (int i = 0; i < 64; i++)
+            hf_cpu_pause();
+        return;
+    }
+    shard->counters.idle_waits++;
+    hf_net_wait(shard->net, IDLE_WAIT_NS);
+}
+
+static bool nothing_in_flight(struct hf_shard *shard)
+{
+    uint32_t outstanding = shard->service.outstanding;
+    for (unsigned other = 0; other < shard->node->shard_count; other++)
+        outstanding += shard->to[other].outstanding;
+    return outstanding == 0 && !shard->received.first && !shard->waiting.first && hf_lanes_parked(shard->lanes) == 0 && hf_net_quiet(shard->net);
+}
+
+/* While draining: tells the node once that nothing is in flight here. The loop goes on for the others' sake until the log has been stopped. */
+static void note_drained(struct hf_shard *shard)
+{
+    if (shard->drained || hf_load_acquire_u32(&shard->node->stopping) == 0 || !nothing_in_flight(shard))
+        return;
+    shard->drained = true;
+    hf_add_release_u32(&shard->node->drained, 1);
+}
+
+static void pin(const struct hf_shard *shard)
+{
+    if (shard->cpu < 0)
+        return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)shard->cpu, &set);
+    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) != 0)
+        hf_log_line_write(HF_LEVEL_WARN, "shard could not be pinned",
+                          (struct hf_log_line_field[]){hf_field_number("shard", shard->number), hf_field_signed("cpu", shard->cpu)}, 2);
+}
+
+static void *shard_main(void *context)
+{
+    struct hf_shard *shard = context;
+    struct hf_node *node = shard->node;
+    char name[16];
+    snprintf(name, sizeof name, "hf-shard-%u", shard->number % 1000);
+    pthread_setname_np(pthread_self(), name);
+    pin(shard);
+    bool stopped_accepting = false;
+    while (hf_load_acquire_u32(&node->finished) == 0) {
+        if (!stopped_accepting && hf_load_acquire_u32(&node->stopping) != 0) {
+            hf_net_stop_accepting(shard->net);
+            stopped_accepting = true;
+        }
+        uint64_t before = hf_clock_system.monotonic_ns(NULL);
+        if (hf_shard_turn(shard) == 0)
+            idle(shard);
+        else
+            shard->idle_turns = 0;
+        uint64_t took = hf_clock_system.monotonic_ns(NULL) - before;
+        if (took > shard->counters.turn_ns_max && shard->idle_turns == 0)
+            shard->counters.turn_ns_max = took;
+        note_drained(shard);
+    }
+    return NULL;
+}
+
+int hf_shard_start(struct hf_shard *shard)
+{
+    if (pthread_create(&shard->thread, NULL, shard_main, shard) != 0)
+        return HF_E_MEMORY;
+    shard->started = true;
+    return 0;
+}
+
+void hf_shard_join(struct hf_shard *shard)
+{
+    if (shard->started)
+        pthread_join(shard->thread, NULL);
+    shard->started = false;
+}
+
+static void free_channel(struct hf_channel *channel)
+{
+    hf_memory_free(channel->tasks);
+    hf_memory_free(channel->done);
+}
+
+int hf_shard_create(struct hf_node *node, unsigned number, struct hf_shard **out)
+{
+    struct hf_shard *shard = hf_memory_zeroed(sizeof *shard);
+    if (!shard)
+        return HF_E_MEMORY;
+    *out = shard;
+    shard->node = node;
+    shard->number = number;
+    shard->cpu = -1;
+    shard->lanes = hf_lanes_create(node->partitions, PARKED_MAX);
+    shard->sweep_command = hf_memory_zeroed(HF_COMMAND_BYTES_MAX);
+    shard->sweep_answer = hf_memory_zeroed(HF_ADMIN_ANSWER_BYTES_MAX);
+    struct hf_executor_options executor = {
+        .engine = node->engine,
+        .words = node->words,
+        .partitions = node->partitions,
+        .buffer = node->buffer,
+        .claim_bytes_max = node->claim_bytes_max,
+        .taker = number,
+    };
+    if (!shard->lanes || !shard->sweep_command || !shard->sweep_answer || hf_executor_create(&executor, &shard->executor) != 0)
+        return HF_E_MEMORY;
+    return 0;
+}
+
+void hf_shard_destroy(struct hf_shard *shard)
+{
+    if (!shard)
+        return;
+    hf_shard_join(shard);
+    if (shard->net)
+        hf_net_destroy(shard->net);
+    for (unsigned i = 0; i < HF_SHARDS_MAX; i++)
+        free_channel(&shard->to[i]);
+    free_channel(&shard->service);
+    hf_executor_destroy(shard->executor);
+    hf_lanes_destroy(shard->lanes);
+    hf_memory_free(shard->sweep_command);
+    hf_memory_free(shard->sweep_answer);
+    hf_memory_free(shard);
+}

@@ -1,0 +1,195 @@
+#include "server/status.h"
+
+#include "server/shard.h"
+
+#include <stdio.h>
+#include <time.h>
+
+struct items {
+    struct hf_answer *answer;
+    uint32_t shard;
+};
+
+/* Adds a number; what would not fit the answer is left out. */
+static void add(struct items *items, const char *name, uint64_t value)
+{
+    struct hf_answer *answer = items->answer;
+    if (answer->length + sizeof(struct hf_counter_item) > HF_ADMIN_ANSWER_BYTES_MAX)
+        return;
+    struct hf_counter_item *item = (struct hf_counter_item *)(void *)((uint8_t *)answer + answer->length);
+    *item = (struct hf_counter_item){.shard = items->shard, .value = value};
+    snprintf(item->name, sizeof item->name, "%s", name);
+    answer->length += (uint32_t)sizeof *item;
+    answer->item_count++;
+}
+
+static void add_log(struct items *items, const struct hf_node *node, uint64_t records)
+{
+    struct hf_log_status log;
+    hf_log_status(node->log, &log);
+    add(items, "position", log.position);
+    add(items, "durable_position", log.durable);
+    add(items, "term", node->term);
+    add(items, "log.bytes", log.bytes);
+    add(items, "log.segments", log.segments);
+    add(items, "log.records", log.records);
+    add(items, "log.bytes_per_order", log.records ? log.bytes / log.records : 0);
+    add(items, "log.blocks", log.blocks);
+    add(items, "log.writes", log.writes);
+    add(items, "log.write_us_mean", log.writes ? log.write_ns_sum / log.writes / 1000 : 0);
+    add(items, "log.write_us_max", log.write_ns_max / 1000);
+    add(items, "log.inflight_max", log.inflight_max);
+    add(items, "log.padding_bytes", log.padding_bytes);
+    add(items, "log.seals", log.seals);
+    add(items, "log.ahead_bytes", log.ahead_bytes);
+    add(items, "log.direct", log.direct);
+    add(items, "log.dsync", log.dsync);
+    add(items, "log.watermark", (uint64_t)log.watermark);
+    add(items, "log.records_since_start", records);
+}
+
+static void add_memory(struct items *items, const struct hf_node *node)
+{
+    struct hf_engine_size sizes[HF_TABLE_COUNT * 2];
+    unsigned count = hf_engine_sizes(node->engine, NULL, sizes, HF_TABLE_COUNT * 2);
+    for (unsigned i = 0; i < count; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "tables.%s.rows_max", sizes[i].table);
+        add(items, name, sizes[i].rows_max);
+        snprintf(name, sizeof name, "tables.%s.rows_used", sizes[i].table);
+        add(items, name, sizes[i].rows_used);
+        snprintf(name, sizeof name, "tables.%s.bytes_max", sizes[i].table);
+        add(items, name, sizes[i].bytes_max);
+        if (strcmp(sizes[i].table, "cells") == 0)
+            add(items, "memory.cell_bytes", sizes[i].row_bytes);
+        else if (strcmp(sizes[i].table, "orders") == 0)
+            add(items, "memory.order_bytes", sizes[i].row_bytes);
+    }
+}
+
+static void add_results(struct items *items, const struct hf_executor_counters *executor)
+{
+    for (unsigned code = 0; code < HF_RESULT_COUNT; code++) {
+        if (executor->results[code] == 0)
+            continue;
+        char name[40];
+        snprintf(name, sizeof name, "results.%s", hf_result_name(code));
+        add(items, name, executor->results[code]);
+    }
+}
+
+static void add_loop(struct items *items, const struct hf_shard_counters *counters)
+{
+    add(items, "turns", counters->turns);
+    add(items, "idle_waits", counters->idle_waits);
+    add(items, "commands", counters->commands);
+    add(items, "malformed", counters->malformed);
+    add(items, "forwarded", counters->forwarded);
+    add(items, "taken_over", counters->taken_over);
+    add(items, "parked", counters->parked);
+    add(items, "busy", counters->busy);
+    add(items, "sweeps", counters->sweeps);
+    add(items, "expired", counters->expired);
+    add(items, "forgotten", counters->forgotten);
+    add(items, "marks", counters->marks);
+    add(items, "sweep_lag_us_max", counters->sweep_lag_ns_max / 1000);
+    add(items, "turn_us_max", counters->turn_ns_max / 1000);
+    add(items, "answers", counters->answers);
+    add(items, "answer_wait_us_mean", counters->answers ? counters->answer_wait_ns_sum / counters->answers / 1000 : 0);
+    add(items, "cycles.receive", counters->cycles_receive);
+    add(items, "cycles.gather", counters->cycles_gather);
+    add(items, "cycles.run", counters->cycles_run);
+    add(items, "cycles.answer", counters->cycles_answer);
+    add(items, "cycles.drain", counters->cycles_drain);
+    add(items, "cycles.sweep", counters->cycles_sweep);
+}
+
+static void add_net(struct items *items, const struct hf_net_status *net)
+{
+    add(items, "net.connections", net->connections);
+    add(items, "net.sessions", net->sessions);
+    add(items, "net.accepted", net->accepted);
+    add(items, "net.closed", net->closed);
+    add(items, "net.frames_in", net->frames_in);
+    add(items, "net.frames_out", net->frames_out);
+    add(items, "net.bytes_in", net->bytes_in);
+    add(items, "net.bytes_out", net->bytes_out);
+    add(items, "net.commands_in", net->commands_in);
+    add(items, "net.bad_frame", net->bad_frame);
+    add(items, "net.bad_crc", net->bad_crc);
+    add(items, "net.bad_version", net->bad_version);
+    add(items, "net.too_large", net->too_large);
+    add(items, "net.credit_overrun", net->credit_overrun);
+    add(items, "net.session_expired", net->session_expired);
+    add(items, "net.resend_waiting", net->resend_waiting);
+    add(items, "net.resend_answered", net->resend_answered);
+    add(items, "net.resend_lost", net->resend_lost);
+    add(items, "net.refused_busy", net->refused_busy);
+    add(items, "net.refused_sessions", net->refused_sessions);
+    add(items, "net.slow_reader", net->slow_reader);
+    add(items, "net.half_frame_timeout", net->half_frame_timeout);
+    add(items, "net.requests_in_flight", net->requests_in_flight);
+    add(items, "net.receive_buffers_short", net->receive_buffers_short);
+}
+
+static void add_words(struct items *items, const struct hf_shard_status *status)
+{
+    add(items, "words.taken", status->words_taken);
+    add(items, "words.tried_failed", status->words_tried_failed);
+    add(items, "words.waited", status->words_waited);
+    add(items, "words.bound_failed", status->words_bound_failed);
+    add(items, "words.yielded", status->words_yielded);
+    add(items, "words.looked_again", status->executor.looked_again);
+    add(items, "parked_now", status->parked_now);
+    add(items, "waiting_now", status->waiting_now);
+    add(items, "records", status->executor.records);
+    add(items, "record_bytes", status->executor.record_bytes);
+}
+
+/* Asks the shard for its numbers and gives it 100 ms to copy them out. */
+static bool ask(struct hf_shard *shard)
+{
+    uint32_t wanted = hf_load_relaxed_u32(&shard->status_wanted) + 1;
+    hf_store_release_u32(&shard->status_wanted, wanted);
+    for (int i = 0; i < 1000; i++) {
+        if (hf_load_acquire_u32(&shard->status_given) == wanted)
+            return true;
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    return false;
+}
+
+void hf_status_answer(struct hf_node *node, struct hf_answer *answer)
+{
+    struct hf_executor_counters sum = {0};
+    struct items items = {.answer = answer, .shard = HF_STATUS_NODE};
+    bool heard[HF_SHARDS_MAX];
+    for (unsigned i = 0; i < node->shard_count; i++) {
+        heard[i] = ask(node->shards[i]);
+        if (!heard[i])
+            continue;
+        const struct hf_executor_counters *executor = &node->shards[i]->status.executor;
+        sum.records += executor->records;
+        for (unsigned code = 0; code < HF_RESULT_COUNT; code++)
+            sum.results[code] += executor->results[code];
+    }
+    *answer = (struct hf_answer){.length = sizeof *answer, .opcode = HF_STATUS, .result = HF_OK};
+    add_log(&items, node, sum.records);
+    add(&items, "shard_count", node->shard_count);
+    add(&items, "partitions", node->partitions);
+    add(&items, "recovered_records", node->info.records);
+    add(&items, "replay_us", node->replay_ns / 1000);
+    add_memory(&items, node);
+    add_results(&items, &sum);
+    for (unsigned i = 0; i < node->shard_count; i++) {
+        const struct hf_shard_status *status = &node->shards[i]->status;
+        items.shard = i;
+        add(&items, "answers_status", heard[i]);
+        if (!heard[i])
+            continue;
+        add_loop(&items, &status->counters);
+        add_words(&items, status);
+        add_net(&items, &status->net);
+        add_results(&items, &status->executor);
+    }
+}

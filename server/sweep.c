@@ -1,0 +1,91 @@
+#include "server/sweep.h"
+
+#include "server/cycles.h"
+
+enum {
+    SWEEPS_A_TURN = 64,
+    SWEEP_IDS_MAX = 128,
+    SWEEP_INTERVAL_NS = 2000000, /* a fifth of the 10 ms within which holds are given back */
+    MARK_INTERVAL_NS = 1000000000,
+};
+
+static void run(struct hf_shard *shard)
+{
+    const struct hf_answer *answer = shard->sweep_answer;
+    hf_executor_run(shard->executor);
+    shard->executor->counters.results[answer->result % HF_RESULT_COUNT]--;
+}
+
+static void count_sweep(struct hf_shard *shard, uint64_t due_ns)
+{
+    const struct hf_command *command = shard->sweep_command;
+    shard->counters.sweeps++;
+    if (command->opcode == HF_EXPIRE) {
+        shard->counters.expired += command->body.sweep.count;
+        if (shard->now_ns > due_ns && shard->now_ns - due_ns > shard->counters.sweep_lag_ns_max)
+            shard->counters.sweep_lag_ns_max = shard->now_ns - due_ns;
+    } else if (command->opcode == HF_FORGET) {
+        shard->counters.forgotten += command->body.sweep.count;
+    }
+}
+
+/* One sweep command of the partition: made under its word, then stepped with the words of everything it touches. False: nothing was done. */
+static bool sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t due_ns)
+{
+    struct hf_executor *executor = shard->executor;
+    struct hf_task task = {
+        .command = shard->sweep_command, .answer = shard->sweep_answer, .home = partition, .origin = shard->number};
+    bool made = false;
+    hf_executor_begin(executor, shard->now_ns, shard->latest_ns, false, 0);
+    if (hf_executor_hold(executor, partition) && hf_engine_sweep(shard->node->engine, partition, shard->now_ns, SWEEP_IDS_MAX, shard->sweep_command))
+        made = hf_executor_admit(executor, &task) == HF_ADMITTED;
+    if (made)
+        count_sweep(shard, due_ns);
+    run(shard);
+    return made;
+}
+
+/* Moves the mark of every partition of this shard on, once a second while there is something to forget it for. */
+static unsigned move_mark(struct hf_shard *shard)
+{
+    struct hf_node *node = shard->node;
+    uint64_t steps = shard->executor->counters.steps, retention = node->options.retention_ns;
+    uint64_t wall = node->time.clock->wall_ns(node->time.clock->context), earlier = wall < shard->now_ns ? wall : shard->now_ns;
+    if (shard->now_ns < shard->next_mark_ns || (steps == shard->steps_at_mark && shard->next_mark_ns != 0) || earlier < retention)
+        return 0;
+    struct hf_command *mark = shard->sweep_command;
+    *mark = (struct hf_command){.length = sizeof *mark, .opcode = HF_MARK, .version = HF_COMMAND_VERSION};
+    mark->body.mark.mark_ms = (earlier - retention) / 1000000;
+    mark->body.mark.modulus = node->shard_count;
+    mark->body.mark.residue = shard->number;
+    struct hf_task task = {.command = mark, .answer = shard->sweep_answer, .home = shard->number, .origin = shard->number};
+    hf_executor_begin(shard->executor, shard->now_ns, shard->latest_ns, false, 0);
+    if (hf_executor_admit_class(shard->executor, &task, node->shard_count, shard->number) != HF_ADMITTED)
+        return 0;
+    run(shard);
+    shard->counters.marks++;
+    shard->steps_at_mark = shard->executor->counters.steps;
+    shard->next_mark_ns = shard->now_ns + MARK_INTERVAL_NS;
+    return 1;
+}
+
+unsigned hf_sweep_turn(struct hf_shard *shard)
+{
+    struct hf_node *node = shard->node;
+    if (shard->now_ns < shard->next_sweep_ns || !hf_shard_has_room(shard))
+        return 0;
+    uint64_t began = hf_cycles();
+    unsigned work = move_mark(shard);
+    uint32_t stride = node->shard_count, own = (node->partitions - shard->number + stride - 1) / stride, looked = 0;
+    for (; looked < own && work < SWEEPS_A_TURN && hf_shard_has_room(shard); looked++) {
+        uint32_t partition = shard->number + (shard->sweep_cursor + looked) % own * stride;
+        uint64_t due_ns = hf_engine_due(node->engine, partition);
+        if (due_ns <= shard->now_ns && sweep_partition(shard, partition, due_ns))
+            work++;
+    }
+    shard->sweep_cursor = own == 0 ? 0 : (shard->sweep_cursor + looked) % own;
+    if (looked == own)
+        shard->next_sweep_ns = shard->now_ns + SWEEP_INTERVAL_NS;
+    shard->counters.cycles_sweep += hf_cycles() - began;
+    return work;
+}
