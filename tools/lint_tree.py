@@ -12,7 +12,7 @@ import subprocess
 COLUMNS_MAX = 140
 README_LINES_MAX = 40
 
-# Who may include whom; tests and bench may reach everything but server/, which only its own tests and the end tests know.
+# Who may include whom; tests may reach everything but server/, which only its own tests, the end tests and bench/ know.
 IMPORTS = {
     'wire': {'wire'},
     'ring': {'ring'},
@@ -167,7 +167,7 @@ def may_include(path, target):
     if there not in PRODUCT or here == there:
         return True
     if there == 'server':
-        return path.startswith(('tests/server/', 'tests/end/'))
+        return path.startswith(('tests/server/', 'tests/end/', 'bench/'))
     if here not in IMPORTS:
         return True
     extra = OFFLINE_EXTRA if os.path.basename(path).startswith('offline') and here == 'client' else set()
