@@ -36,7 +36,7 @@ struct hf_request {
     uint32_t command_bytes;
     uint16_t command_count;
     uint16_t left;           /* shard's: commands without an answer. Set to command_count at receipt */
-    uint8_t *answers;        /* HF_FRAME_ANSWER_BYTES_MAX bytes of private, 8-byte aligned memory, 64 of them free before it for the frame header */
+    uint8_t *answers;        /* private, 8-byte aligned memory with room for hf_answer_bytes_max() of every command; the 64 bytes before it are net's */
     uint64_t position;       /* shard's: the log position this frame's answers wait for; 0 at receipt */
     uint64_t received_ns;    /* engine time passed to hf_net_receive() */
     struct hf_request *next; /* shard's, for its queues */
@@ -46,7 +46,9 @@ struct hf_request {
     uint64_t shard_words[4]; /* shard's */
 };
 
-/* 0, HF_E_USAGE (bad address; non-loopback without insecure_listen), HF_E_IO (port in use: waits up to 5 s for it), HF_E_MEMORY. On failure
+/* Any thread may create; the one that first receives, flushes or waits owns the port from then on (io_uring binds to it), and it must have ended, or
+ * be the caller, when the port is destroyed.
+ * 0, HF_E_USAGE (bad address; non-loopback without insecure_listen), HF_E_IO (port in use: waits up to 5 s for it), HF_E_MEMORY. On failure
  * hf_net_error() (thread's own) has the sentence. */
 int hf_net_create(const struct hf_net_options *options, struct hf_net **out);
 void hf_net_destroy(struct hf_net *net);
@@ -68,7 +70,8 @@ void hf_net_answer(struct hf_net *net, struct hf_request *request, uint32_t answ
 /* Submits what is queued to be sent, without waiting. Returns true when something was submitted. */
 bool hf_net_flush(struct hf_net *net);
 
-/* Waits in the kernel until something completes or timeout_ns passed. `event_fd` (>= 0, given once by hf_net_watch) ends the wait too. */
+/* Submits what is queued, then waits in the kernel until something completes or timeout_ns passed. Each write to an eventfd that hf_net_watch() was
+ * given ends the wait too; net never reads it, so its owner may or may not. Up to 3; 0, or HF_E_FULL. */
 void hf_net_wait(struct hf_net *net, uint64_t timeout_ns);
 int hf_net_watch(struct hf_net *net, int event_fd);
 

@@ -1,0 +1,118 @@
+#include "net/address.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "net/net.h"
+#include "net/transport.h"
+
+enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50 };
+
+/* HOST and PORT of tcp://HOST:PORT; brackets around an IPv6 host are taken off. */
+static bool hf_address_split(const char *address, char *host, size_t host_max, char *port, size_t port_max)
+{
+    const char *from = address + strlen("tcp://"), *colon = strrchr(from, ':');
+    if (!colon || colon == from || colon[1] == '\0' || strlen(colon + 1) >= port_max || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
+    const char *end = colon;
+    if (*from == '[') {
+        from++;
+        end--;
+        if (*end != ']')
+            return false;
+    }
+    if (end <= from || (size_t)(end - from) >= host_max)
+        return false;
+    memcpy(host, from, (size_t)(end - from));
+    host[end - from] = '\0';
+    strcpy(port, colon + 1);
+    return true;
+}
+
+static bool hf_address_is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == 127;
+    return address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+}
+
+static int hf_address_bind(int fd, const struct addrinfo *info)
+{
+    for (int i = 0; i < HF_PORT_TRIES; i++) {
+        if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, HF_LISTEN_BACKLOG) == 0)
+            return 0;
+        if (errno != EADDRINUSE)
+            return -1;
+        nanosleep(&(struct timespec){0, HF_PORT_PAUSE_MS * 1000000l}, NULL);
+    }
+    errno = EADDRINUSE;
+    return -1;
+}
+
+static uint16_t hf_address_port(int fd)
+{
+    struct sockaddr_storage bound;
+    socklen_t bytes = sizeof bound;
+    if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0)
+        return 0;
+    const void *at = &bound;
+    return ntohs(bound.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port : ((const struct sockaddr_in *)at)->sin_port);
+}
+
+static int hf_address_open(const char *address, const struct addrinfo *info, bool shared_port, int *fd, uint16_t *port)
+{
+    const int on = 1;
+    int socket_fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (socket_fd < 0)
+        return hf_net_fail(HF_E_IO, "cannot listen on %s: no socket: %s", address, strerror(errno));
+    /* Accepted sockets inherit TCP_NODELAY from the one that listens. */
+    setsockopt(socket_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(socket_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (info->ai_family == AF_INET6)
+        setsockopt(socket_fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (shared_port)
+        setsockopt(socket_fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    if (hf_address_bind(socket_fd, info) != 0) {
+        int error = errno;
+        close(socket_fd);
+        if (error == EADDRINUSE)
+            return hf_net_fail(HF_E_IO, "cannot listen on %s: the port is in use; stop the program that has it or choose another with --listen",
+                               address);
+        return hf_net_fail(HF_E_IO, "cannot listen on %s: %s", address, strerror(error));
+    }
+    *fd = socket_fd;
+    *port = hf_address_port(socket_fd);
+    return 0;
+}
+
+int hf_address_listen(const char *address, bool insecure, bool shared_port, int *fd, uint16_t *port)
+{
+    char host[256], service[8];
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *info = NULL;
+    if (!hf_address_split(address, host, sizeof host, service, sizeof service))
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write tcp://HOST:PORT, an IPv6 address in brackets", address);
+    if (strtoul(service, NULL, 10) > UINT16_MAX)
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': a port is a number up to 65535", address);
+    int failed = getaddrinfo(host, service, &hints, &info);
+    if (failed)
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': %s", address, gai_strerror(failed));
+    int error;
+    if (!insecure && !hf_address_is_loopback(info->ai_addr))
+        error = hf_net_fail(HF_E_USAGE,
+                            "will not listen on %s: there is no authentication yet, and other machines could reach it; listen on 127.0.0.1 or "
+                            "[::1], or say --insecure-listen on a network you trust",
+                            address);
+    else
+        error = hf_address_open(address, info, shared_port, fd, port);
+    freeaddrinfo(info);
+    return error;
+}
