@@ -2,9 +2,10 @@
 # PostgreSQL at the engine's own work: a stored function checks for a duplicate, takes stock if there is enough and writes the order row;
 # one transaction an order, synchronous commit. pgbench with 32 clients and prepared statements; server on core 0, load on core 1.
 #
-# postgres_same_work.sh [--quick] [--seconds N] [--skus N] [DIR]
+# postgres_same_work.sh [--quick] [--seconds N] [--skus N] [--on-demand] [DIR]
 #   DIR        where the data directory is made, on the file system that the engine is measured on (default: here)
 #   --quick    4 seconds instead of 10
+#   --on-demand says {"case":"ready"}, then measures once for every line SECONDS on stdin, until its end
 #   --skus     SKUs that the orders are spread over (default 100000; 1: one hot SKU)
 # As root the server runs as the user `postgres`, else as the caller. One JSON line on stdout. Exit 0 measured, 1 failed, 2 usage or a
 # missing program.
@@ -15,13 +16,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 # An immediate shutdown: the data is removed right after, a last checkpoint would be for nothing.
 peer_stop_signal=QUIT
 
-seconds="" quick=0 skus=100000 where=.
+seconds="" quick=0 on_demand=0 skus=100000 where=.
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 ;;
+    --on-demand) on_demand=1 ;;
     --seconds) seconds=${2:-} && peer_number --seconds "$seconds" && shift ;;
     --skus) skus=${2:-} && peer_number --skus "$skus" && shift ;;
-    -*) peer_fail 2 "unknown option $1; usage: postgres_same_work.sh [--quick] [--seconds N] [--skus N] [DIR]" ;;
+    -*) peer_fail 2 "unknown option $1; usage: postgres_same_work.sh [--quick] [--seconds N] [--skus N] [--on-demand] [DIR]" ;;
     *) where=$1 ;;
     esac
     shift
@@ -103,8 +105,23 @@ cat >"$peer_data/order.pgbench" <<BENCH
 \\set sku random(1, $skus)
 SELECT place(:id_time, :id_random, :sku, 1, 77, 12345);
 BENCH
-peer_run "$peer_data/result" pgbench -n -M prepared -c 32 -j 1 -T "$seconds" -f "$peer_data/order.pgbench"
-rate=$(sed -n 's/^tps = \([0-9.]*\) .*/\1/p' "$peer_data/result")
-[ -n "$rate" ] || peer_fail 1 "pgbench said no tps"
 version=$(psql -qAtc 'SHOW server_version' | cut -d' ' -f1)
-echo "{\"case\":\"postgres\",\"orders_per_s\":$rate,\"skus\":$skus,\"seconds\":$seconds,\"clients\":32,\"version\":\"$version\"}"
+
+measure() {
+    local seconds=$1 rate
+
+    peer_run "$peer_data/result" pgbench -n -M prepared -c 32 -j 1 -T "$seconds" -f "$peer_data/order.pgbench"
+    rate=$(sed -n 's/^tps = \([0-9.]*\) .*/\1/p' "$peer_data/result")
+    [ -n "$rate" ] || peer_fail 1 "pgbench said no tps"
+    echo "{\"case\":\"postgres\",\"orders_per_s\":$rate,\"skus\":$skus,\"seconds\":$seconds,\"clients\":32,\"version\":\"$version\"}"
+}
+
+if [ $on_demand = 1 ]; then
+    echo '{"case":"ready"}'
+    while read -r seconds; do
+        peer_number seconds "$seconds"
+        measure "$seconds"
+    done
+    exit 0
+fi
+measure "$seconds"

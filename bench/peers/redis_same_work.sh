@@ -3,22 +3,24 @@
 # expiry into a sorted set; the append-only file is flushed at every write. 50 clients; server on core 0, load on core 1; quote the best of
 # the pipelines.
 #
-# redis_same_work.sh [--quick] [--requests N] [DIR]
+# redis_same_work.sh [--quick] [--requests N] [--on-demand] [DIR]
 #   DIR         where the data directory is made, on the file system that the engine is measured on (default: here)
 #   --quick     pipelines 16 and 64 only, 100000 requests each
 #   --requests  requests a pipeline (default 300000)
+#   --on-demand says {"case":"ready"}, then measures once for every line `PIPELINE REQUESTS` on stdin, until its end
 # One JSON line a pipeline on stdout. Exit 0 measured, 1 failed, 2 usage or a missing program.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=bench/peers/peer.sh
 . "$here/peer.sh"
 
-pipelines="1 16 64" requests="" quick=0 where=.
+pipelines="1 16 64" requests="" quick=0 on_demand=0 where=.
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 ;;
+    --on-demand) on_demand=1 ;;
     --requests) requests=${2:-} && peer_number --requests "$requests" && shift ;;
-    -*) peer_fail 2 "unknown option $1; usage: redis_same_work.sh [--quick] [--requests N] [DIR]" ;;
+    -*) peer_fail 2 "unknown option $1; usage: redis_same_work.sh [--quick] [--requests N] [--on-demand] [DIR]" ;;
     *) where=$1 ;;
     esac
     shift
@@ -70,10 +72,25 @@ awk -v n=$skus 'BEGIN { for (i = 0; i < n; i++) printf "SET sku:%012d 1000000000
     peer_fail 1 "stocking failed: $(cat "$peer_data/stocked")"
 version=$(cli info server | tr -d '\r' | sed -n 's/^redis_version://p')
 
-for pipeline in $pipelines; do
+measure() {
+    local pipeline=$1 requests=$2 rate
+
     peer_run "$peer_data/result" redis-benchmark -h 127.0.0.1 -p "$port" -c 50 -P "$pipeline" -n "$requests" -r $skus --csv \
         EVALSHA "$sha" 2 sku:__rand_int__ o:__rand_int____rand_int__ 1 77 12345
     rate=$(tail -n 1 "$peer_data/result" | awk -F'"' '{ print $(NF - 13) + 0 }')
-    printf '{"case":"redis-same-work","pipeline":%s,"orders_per_s":%s,"requests":%s,"clients":50,"version":"%s"}\n' \
-        "$pipeline" "$rate" "$requests" "$version"
+    printf '{"case":"redis-same-work","pipeline":%s,"orders_per_s":%s,"requests":%s,"clients":50,"skus":%s,"version":"%s"}\n' \
+        "$pipeline" "$rate" "$requests" "$skus" "$version"
+}
+
+if [ $on_demand = 1 ]; then
+    echo '{"case":"ready"}'
+    while read -r pipeline requests; do
+        peer_number pipeline "$pipeline"
+        peer_number requests "$requests"
+        measure "$pipeline" "$requests"
+    done
+    exit 0
+fi
+for pipeline in $pipelines; do
+    measure "$pipeline" "$requests"
 done
