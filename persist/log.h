@@ -26,8 +26,9 @@ struct hf_log_options {
     uint64_t buffer_bytes;           /* of the log buffer; 0: 32 MiB. Power of two */
     unsigned shards;                 /* that will claim */
     uint32_t batch_bytes_max;        /* most that one shard claims between two checks for room */
+    uint32_t batch_claims_max;       /* in at most this many claims; 0: 64 */
     uint64_t wall_ns;                /* wall clock now */
-    uint64_t max_clock_gap_ns;       /* start refused (HF_E_CLOCK) when the wall clock is further than this ahead of the log */
+    uint64_t max_clock_gap_ns;       /* start refused (HF_E_CLOCK) when the wall clock is further than this ahead of the log; 0: 1 h */
     bool accept_clock;
     uint64_t lock_wait_ms;           /* how long to wait for the directory's lock: 5000 */
     bool read_only;                  /* inspection: no lock beyond a shared one, nothing written, no tail cut on disk */
