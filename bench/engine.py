@@ -81,6 +81,7 @@ class Engine:
     """One holdfastd on a port of its own. start() may be called again after stop() or kill(): same directory, same port."""
 
     def __init__(self, data, options=(), cpu=0):
+        """cpu None: shards and cores as holdfastd chooses them."""
         self.data, self.options, self.cpu = data, list(options), cpu
         self.process = None
         self.address = 'tcp://127.0.0.1:0'
@@ -95,8 +96,10 @@ class Engine:
         self.kill()
 
     def start(self):
-        command = [program('holdfastd'), '--data', self.data, '--listen', self.address, '--shards', '1', *self.options]
-        if (os.cpu_count() or 1) > 1:
+        command = [program('holdfastd'), '--data', self.data, '--listen', self.address, *self.options]
+        if self.cpu is not None:
+            command += ['--shards', '1']
+        if self.cpu is not None and (os.cpu_count() or 1) > 1:
             command += ['--cpus', str(self.cpu)]
         began = time.monotonic()
         with open(self.log_path, 'ab') as log:
