@@ -1,0 +1,69 @@
+/* `holdfast`: the operator's and the load tool. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/tool.h"
+
+#ifndef HF_VERSION
+#define HF_VERSION "unknown"
+#endif
+
+static int version(struct hf_tool *tool, int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 0)
+        return hf_tool_usage(tool, "'version' takes nothing");
+    hf_tool_print(tool, json_pack("{s:s, s:i}", "version", HF_VERSION, "protocol", HF_FRAME_VERSION));
+    return HF_EXIT_DONE;
+}
+
+/* Commands that need no engine (journal, audit) stand in client/offline*.c and client/audit*.c. */
+const struct hf_tool_command hf_tool_commands[] = {
+    {"sku", hf_tool_sku_command, "sku define|get          a SKU, its name and policy"},
+    {"location", hf_tool_location, "location define|list    stores and warehouses"},
+    {"stock", hf_tool_stock, "stock import|receive|adjust|set|get    quantities of cells"},
+    {"order", hf_tool_order, "order place|get|settle|result|ship|cancel|extend    orders"},
+    {"status", hf_tool_status, "status                  what the engine says about itself"},
+    {"digest", hf_tool_digest, "digest                  position and digest of the engine's state"},
+    {"load", hf_tool_load, "load                    offers orders at a rate or as fast as they are answered, and measures"},
+    {"follow", hf_tool_follow, "follow                  every durable record's outcome, as it comes"},
+    {"version", version, "version                 the version of this tool"},
+    {NULL, NULL, NULL},
+};
+
+static const char usage[] = "holdfast [--server tcp://HOST:PORT] [--json] COMMAND ...\n"
+                            "  --server ADDR   default $HOLDFAST_SERVER, then " HF_CLIENT_DEFAULT_SERVER "\n"
+                            "  --json          exactly one line on stdout\n"
+                            "exit status: 0 done, 1 refused by the engine, 2 usage, 3 the engine cannot be reached\n"
+                            "commands ('holdfast COMMAND --help' says more):";
+
+/* Takes --server and --json out, wherever they stand. */
+static int take_common(struct hf_tool *tool, int argc, char **argv)
+{
+    int kept = 0;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            tool->json = true;
+        else if (strcmp(argv[i], "--server") == 0 && i + 1 < argc)
+            tool->server = argv[++i];
+        else if (strncmp(argv[i], "--server=", 9) == 0)
+            tool->server = argv[i] + 9;
+        else
+            argv[kept++] = argv[i];
+    }
+    argv[kept] = NULL;
+    return kept;
+}
+
+int main(int argc, char **argv)
+{
+    struct hf_tool tool = {.server = getenv("HOLDFAST_SERVER"), .command = "", .usage = usage};
+    if (!tool.server || !*tool.server)
+        tool.server = HF_CLIENT_DEFAULT_SERVER;
+    int kept = take_common(&tool, argc - 1, argv + 1);
+    int status = hf_tool_dispatch(&tool, hf_tool_commands, kept, argv + 1);
+    if (fflush(stdout) != 0 && status == HF_EXIT_DONE)
+        status = hf_tool_fail(&tool, HF_EXIT_USAGE, "stdout cannot be written");
+    return status;
+}
