@@ -182,7 +182,7 @@ static int hf_net_make_request(struct hf_net *net, const struct hf_intake *intak
                                struct hf_request **out)
 {
     uint32_t bytes = head->length - (uint32_t)sizeof *head, answer_bytes = 0;
-    if (!hf_frame_reserved_zero(head) || head->credits != 0)
+    if (!hf_frame_reserved_zero(head))
         return HF_BAD_FRAME;
     int result = hf_frame_walk_commands(payload, bytes, head->count, &answer_bytes);
     if (result != HF_OK)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -96,10 +97,12 @@ void client_open(struct test_client *client, struct test_port *port)
         assert_non_null(client->pipe);
         return;
     }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(hf_net_port(port->net, 0))};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(hf_net_port(port->net, port->listener))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(client->fd >= 0);
+    const int on = 1;
+    setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof address), 0);
     fcntl(client->fd, F_SETFL, O_NONBLOCK);
 }

@@ -25,6 +25,7 @@ struct test_port {
     struct hf_net *net;
     struct hf_net_options options;
     bool tcp;
+    unsigned listener; /* that clients connect to */
     uint64_t now_ns;
     bool accept;      /* passed to hf_net_receive() */
     bool hold;        /* requests are kept in held[] instead of being answered */
