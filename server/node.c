@@ -52,16 +52,20 @@ static int64_t take_from_pool(struct hf_pool *pool, uint64_t wanted)
     return (int64_t)got;
 }
 
-void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota)
+void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max)
 {
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++) {
         struct hf_pool *pool = &node->pools[table];
-        int64_t share = (int64_t)pool->share, *left = &quota->left[table];
-        if (*left < share / 2)
+        int64_t share = (int64_t)(pool->share < share_max ? pool->share : share_max), *left = &quota->left[table];
+        if (*left < (share + 1) / 2) {
             *left += take_from_pool(pool, (uint64_t)(share - *left));
-        else if (*left > 2 * share) {
-            hf_add_relaxed_u64(&pool->left, (uint64_t)(*left - share));
-            *left = share;
+            if (*left < (share + 1) / 2)
+                hf_store_relaxed_u32(&pool->missed, 1);
+        } else if (*left > 2 * share || hf_load_relaxed_u32(&pool->missed) != 0) {
+            int64_t given = *left > 2 * share ? *left - share : *left / 2;
+            hf_store_relaxed_u32(&pool->missed, 0);
+            hf_add_relaxed_u64(&pool->left, (uint64_t)given);
+            *left -= given;
         }
     }
 }

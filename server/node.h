@@ -17,6 +17,7 @@ struct hf_service;
 /* Rows of a table that no thread has in its quota. */
 struct hf_pool {
     _Alignas(HF_CACHE_PAD_BYTES) struct hf_atomic_u64 left;
+    struct hf_atomic_u32 missed; /* 1: a thread found too few; who has some gives half back */
     uint64_t rows_max, share;
 };
 
@@ -51,8 +52,9 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
 
-/* Evens a thread's quota with the pools: tops up what runs low, gives back what is plenty. Any thread, for its own quota. */
-void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota);
+/* Evens a thread's quota with the pools: tops up what runs low to the pool's share or `share_max`, gives back what is plenty or missed by others. Any
+ * thread, for its own quota. */
+void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max);
 
 /* The later of engine time and wall clock. */
 uint64_t hf_node_latest_ns(const struct hf_node *node, uint64_t now_ns);

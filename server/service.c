@@ -10,6 +10,8 @@
 
 enum {
     IDLE_NS = 200000,
+    QUOTA_SHARE = 64,
+    QUOTA_TURNS_MAX = 50,
     TAKE_ALL_TRIES = 100000, /* words; each try waits within the word's own bound */
 };
 
@@ -109,6 +111,18 @@ static uint64_t serve_follow(struct hf_service *service, const struct hf_task *t
     return 0;
 }
 
+/* A lone shard holds every row there is and gives some back when it is told that they are missed: a few turns of its loop. */
+static void gather_quota(struct hf_service *service)
+{
+    struct hf_quota *quota = &service->executor->quota;
+    for (int turn = 0; turn < QUOTA_TURNS_MAX; turn++) {
+        hf_node_even_quota(service->node, quota, QUOTA_SHARE);
+        if (quota->left[HF_TABLE_LOCATIONS] > 0 && quota->left[HF_TABLE_COMMAND_IDS] > 0)
+            return;
+        nap(IDLE_NS);
+    }
+}
+
 /* A definition that concerns all partitions: every word for an instant, one record. */
 static uint64_t serve_location(struct hf_service *service, const struct hf_task *task)
 {
@@ -118,7 +132,7 @@ static uint64_t serve_location(struct hf_service *service, const struct hf_task 
     answer_plain(task, HF_BUSY);
     if (!hf_log_buffer_has_room(node->buffer, 0) || hf_log_watermark(node->log) >= 1)
         return 0;
-    hf_node_even_quota(node, &executor->quota);
+    gather_quota(service);
     hf_store_release_u32(&node->paused, 1);
     for (int tries = 0; tries < 1000; tries++) {
         hf_executor_begin(executor, now, hf_node_latest_ns(node, now), false, 0);
