@@ -135,6 +135,9 @@ enum { HF_SKU_PAGE = 64, HF_LOCATION_PAGE = 256, HF_ADMIN_ANSWER_BYTES_MAX = 60 
 static inline uint32_t hf_answer_bytes_max(const struct hf_command *command)
 {
     const uint32_t plain = sizeof(struct hf_answer);
+    /* Fails its check, whatever it asks; counted on, the lines could bound an answer far beyond a frame. */
+    if (command->line_count > HF_LINES_MAX)
+        return plain;
     switch (command->opcode) {
     case HF_PLACE:
         return plain + command->line_count * (uint32_t)sizeof(struct hf_short_item);
