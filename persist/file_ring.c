@@ -247,37 +247,31 @@ static int probe_way(struct probe *probe, bool dsync, unsigned depth, uint64_t *
     return 0;
 }
 
-/* The least depth whose rate is within a quarter of the best: more in flight only costs the single write its time. */
-static int probe_depth(struct probe *probe, bool dsync, uint64_t one_ns, unsigned *depth, uint64_t *best_ns)
+/* Two in flight let checksums and copies overlap with the device, so one only where two make it slower; four where they clearly pay. */
+static int probe_depth(struct probe *probe, bool dsync, uint64_t one_ns, unsigned *depth)
 {
-    uint64_t ns[3] = {one_ns, 0, 0};
-    for (unsigned i = 1; i < 3; i++) {
-        int e = probe_way(probe, dsync, 1u << i, &ns[i]);
-        if (e != 0)
-            return e;
-    }
-    uint64_t best = ns[0] < ns[1] ? ns[0] : ns[1];
-    best = best < ns[2] ? best : ns[2];
-    unsigned i = 0;
-    while (ns[i] > best + best / 4)
-        i++;
-    *depth = 1u << i;
-    *best_ns = ns[i];
+    uint64_t two_ns = 0, four_ns = 0;
+    int e = probe_way(probe, dsync, 2, &two_ns);
+    if (e == 0)
+        e = probe_way(probe, dsync, 4, &four_ns);
+    if (e != 0)
+        return e;
+    *depth = two_ns > one_ns + one_ns / 4 ? 1 : four_ns < two_ns - two_ns / 5 ? 4 : 2;
     return 0;
 }
 
 static int probe_run(struct probe *probe)
 {
     struct hf_file *file = probe->file;
-    uint64_t dsync_ns = 0, flush_ns = 0, best_ns = 0;
+    uint64_t dsync_ns = 0, flush_ns = 0;
     unsigned depth = 1;
     int e = probe_way(probe, true, 1, &dsync_ns);
     if (e == 0)
         e = probe_way(probe, false, 1, &flush_ns);
     if (e != 0)
         return e;
-    bool dsync = dsync_ns <= flush_ns + flush_ns / 8;
-    e = probe_depth(probe, dsync, dsync ? dsync_ns : flush_ns, &depth, &best_ns);
+    bool dsync = dsync_ns <= flush_ns + flush_ns / 4; /* one request to the device instead of two */
+    e = probe_depth(probe, dsync, dsync ? dsync_ns : flush_ns, &depth);
     file->base.dsync = dsync;
     file->base.depth = depth;
     return e;

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ZEROS_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, READY_BYTES = 16 << 20, WINDOW_BYTES = 8 << 20, RATE_LEAST_BYTES_S = 64 << 20, RETRY_MS = 500 };
+enum { ZEROS_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, READY_BYTES = 16 << 20, WINDOW_BYTES = 8 << 20, RATE_LEAST_BYTES_S = 192 << 20, RETRY_MS = 500 };
 
 static struct hf_file_segment *slot_of(const struct hf_file *file, uint64_t position)
 {
