@@ -1,9 +1,10 @@
-/* What the transport alone costs: a port answers each command with a plain answer, plain sockets ask. The client checks no checksum, so that it
- * stays ahead of the port; the port does all that it does in the engine.
+/* What the transport alone costs: a port answers each command with a plain answer, plain sockets ask. The client checks no checksum, so
+ * that it stays ahead of the port; the port does all that it does in the engine.
  *
  *   net_echo [seconds of each case]      prints one JSON object a line
  *
- * `port_ns` is processor time of the port's thread for each command, system calls included: the figure to watch on a machine that is not quiet. */
+ * `port_ns` is processor time of the port's thread for each command, system calls included: the figure to watch on a machine that is not
+ * quiet. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -201,11 +202,12 @@ static void run(double seconds, unsigned connections, unsigned batch, unsigned f
     pthread_join(thread, NULL);
     struct hf_net_status status;
     hf_net_status(port.net, &status);
-    printf("{\"bench\":\"net_echo\",\"connections\":%u,\"batch\":%u,\"in_flight\":%u,\"commands_per_s\":%.0f,\"port_ns\":%.1f,\"turns\":%llu,"
-           "\"waits\":%llu,\"frames_per_turn\":%.1f,\"buffers_short\":%llu}\n",
-           connections, batch, connections * frames * batch, (double)port.commands / ((double)(now - from) / 1e9),
-           port.cpu_s * 1e9 / (double)port.commands, (unsigned long long)port.turns, (unsigned long long)port.waits,
-           (double)status.frames_in / (double)port.turns, (unsigned long long)status.receive_buffers_short);
+    printf(
+        "{\"bench\":\"net_echo\",\"connections\":%u,\"batch\":%u,\"in_flight\":%u,\"commands_per_s\":%.0f,\"port_ns\":%.1f,\"turns\":%llu,"
+        "\"waits\":%llu,\"frames_per_turn\":%.1f,\"buffers_short\":%llu}\n",
+        connections, batch, connections * frames * batch, (double)port.commands / ((double)(now - from) / 1e9),
+        port.cpu_s * 1e9 / (double)port.commands, (unsigned long long)port.turns, (unsigned long long)port.waits,
+        (double)status.frames_in / (double)port.turns, (unsigned long long)status.receive_buffers_short);
     fflush(stdout);
     for (unsigned i = 0; i < connections; i++) {
         close(clients[i].fd);

@@ -20,7 +20,8 @@ enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50 };
 static bool hf_address_split(const char *address, char *host, size_t host_max, char *port, size_t port_max)
 {
     const char *from = address + strlen("tcp://"), *colon = strrchr(from, ':');
-    if (!colon || colon == from || colon[1] == '\0' || strlen(colon + 1) >= port_max || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+    if (!colon || colon == from || colon[1] == '\0' || strlen(colon + 1) >= port_max ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1))
         return false;
     const char *end = colon;
     if (*from == '[') {
@@ -84,8 +85,8 @@ static int hf_address_open(const char *address, const struct addrinfo *info, boo
         int error = errno;
         close(socket_fd);
         if (error == EADDRINUSE)
-            return hf_net_fail(HF_E_IO, "cannot listen on %s: the port is in use; stop the program that has it or choose another with --listen",
-                               address);
+            return hf_net_fail(
+                HF_E_IO, "cannot listen on %s: the port is in use; stop the program that has it or choose another with --listen", address);
         return hf_net_fail(HF_E_IO, "cannot listen on %s: %s", address, strerror(error));
     }
     *fd = socket_fd;
@@ -107,10 +108,11 @@ int hf_address_listen(const char *address, bool insecure, bool shared_port, int 
         return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': %s", address, gai_strerror(failed));
     int error;
     if (!insecure && !hf_address_is_loopback(info->ai_addr))
-        error = hf_net_fail(HF_E_USAGE,
-                            "will not listen on %s: there is no authentication yet, and other machines could reach it; listen on 127.0.0.1 or "
-                            "[::1], or say --insecure-listen on a network you trust",
-                            address);
+        error = hf_net_fail(
+            HF_E_USAGE,
+            "will not listen on %s: there is no authentication yet, and other machines could reach it; listen on 127.0.0.1 or "
+            "[::1], or say --insecure-listen on a network you trust",
+            address);
     else
         error = hf_address_open(address, info, shared_port, fd, port);
     freeaddrinfo(info);

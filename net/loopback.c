@@ -1,5 +1,5 @@
-/* Connections within the process. A pipe has a byte ring for each direction under one mutex; its owner counts are two: the client's handle and the
- * server's connection. */
+/* Connections within the process. A pipe has a byte ring for each direction under one mutex; its owner counts are two: the client's handle
+ * and the server's connection. */
 #include "net/loopback.h"
 
 #include <assert.h>
@@ -284,6 +284,7 @@ static bool hf_loopback_flush(struct hf_transport *transport)
 static void hf_loopback_wait(struct hf_transport *transport, uint64_t timeout_ns)
 {
     struct hf_loopback_transport *loopback = hf_loopback_of(transport);
+    (void)hf_loopback_flush(transport);
     struct timespec timeout = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
     loopback->watches[loopback->watch_count] = (struct pollfd){.fd = loopback->event_fd, .events = POLLIN};
     (void)ppoll(loopback->watches, loopback->watch_count + 1, &timeout, NULL);
@@ -349,7 +350,8 @@ int hf_loopback_listen(struct hf_transport *transport, const char *address)
     struct hf_loopback_transport *loopback = hf_loopback_of(transport);
     const char *name = address + strlen("loopback://");
     if (*name == '\0' || strlen(name) >= HF_LOOPBACK_NAME_BYTES || loopback->listener_count == HF_LOOPBACK_LISTENERS_MAX)
-        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write loopback://NAME, up to %d of them", address, HF_LOOPBACK_LISTENERS_MAX);
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write loopback://NAME, up to %d of them", address,
+                           HF_LOOPBACK_LISTENERS_MAX);
     struct hf_loopback_listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return hf_net_fail(HF_E_MEMORY, "no memory for a listener");

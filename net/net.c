@@ -14,7 +14,7 @@
 enum {
     HF_NET_TRANSPORTS = 2,
     HF_NET_LISTENERS_MAX = 16,
-    HF_NET_EVENTS_MAX = 512,     /* taken in one hf_net_receive(), so that a flood cannot hold the shard's loop */
+    HF_NET_EVENTS_MAX = 512, /* taken in one hf_net_receive(), so that a flood cannot hold the shard's loop */
     HF_NET_ASSEMBLIES_MAX = 1024,
     HF_NET_SPARE_CONNECTIONS = 64, /* beyond sessions_max: those that have not said HELLO, or were told to go */
 };
@@ -61,7 +61,8 @@ static void hf_net_queue(struct hf_net *net, struct hf_connection *connection, u
 }
 
 /* A frame without answers: REFUSED, WELCOME, BYE. */
-static void hf_net_reply(struct hf_net *net, struct hf_connection *connection, struct hf_frame head, const void *payload, uint32_t payload_bytes)
+static void hf_net_reply(struct hf_net *net, struct hf_connection *connection, struct hf_frame head, const void *payload,
+                         uint32_t payload_bytes)
 {
     uint64_t entry;
     uint32_t bytes = (uint32_t)sizeof head + payload_bytes;
@@ -76,12 +77,9 @@ static void hf_net_reply(struct hf_net *net, struct hf_connection *connection, s
 static void hf_net_refuse(struct hf_net *net, struct hf_connection *connection, const struct hf_frame *head, int result)
 {
     uint64_t *const counters[HF_RESULT_COUNT] = {
-        [HF_BAD_FRAME] = &net->status.bad_frame,
-        [HF_BAD_CRC] = &net->status.bad_crc,
-        [HF_BAD_VERSION] = &net->status.bad_version,
-        [HF_TOO_LARGE] = &net->status.too_large,
-        [HF_CREDIT_OVERRUN] = &net->status.credit_overrun,
-        [HF_SESSION_EXPIRED] = &net->status.session_expired,
+        [HF_BAD_FRAME] = &net->status.bad_frame,           [HF_BAD_CRC] = &net->status.bad_crc,
+        [HF_BAD_VERSION] = &net->status.bad_version,       [HF_TOO_LARGE] = &net->status.too_large,
+        [HF_CREDIT_OVERRUN] = &net->status.credit_overrun, [HF_SESSION_EXPIRED] = &net->status.session_expired,
     };
     ++*(counters[result] ? counters[result] : &net->status.refused_busy);
     struct hf_frame refused = {.type = HF_REFUSED, .result = (uint16_t)result};
@@ -466,9 +464,10 @@ bool hf_net_flush(struct hf_net *net)
 
 void hf_net_wait(struct hf_net *net, uint64_t timeout_ns)
 {
-    hf_net_flush(net);
-    if (net->event.bytes == 0 && net->transport_count > 0)
-        net->transports[0]->ops->wait(net->transports[0], timeout_ns);
+    for (unsigned i = 1; i < net->transport_count; i++)
+        net->transports[i]->ops->flush(net->transports[i]);
+    if (net->transport_count > 0)
+        net->transports[0]->ops->wait(net->transports[0], net->event.bytes > 0 ? 0 : timeout_ns);
 }
 
 int hf_net_watch(struct hf_net *net, int event_fd)

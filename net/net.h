@@ -1,7 +1,7 @@
 /* One shard's port: sessions, credits, answer cache, and the transports behind one small interface. Owned by the shard's thread alone.
  *
- * A REQUEST frame is copied once from the transport into private memory and handed to the shard as struct hf_request; it comes back with its answers
- * and leaves as one ANSWER frame. Everything is bounded by options; what does not fit is refused with a code and counted. */
+ * A REQUEST frame is copied once from the transport into private memory and handed to the shard as struct hf_request; it comes back with
+ * its answers and leaves as one ANSWER frame. Everything is bounded by options; what does not fit is refused with a code and counted. */
 #ifndef HF_NET_NET_H
 #define HF_NET_NET_H
 
@@ -14,10 +14,10 @@
 struct hf_net;
 
 struct hf_net_options {
-    const char *const *listen;   /* tcp://HOST:PORT (port 0: any free one), loopback://NAME for tests */
+    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), loopback://NAME for tests */
     unsigned listen_count;
-    bool insecure_listen;        /* non-loopback addresses are allowed */
-    bool shared_port;            /* SO_REUSEPORT: several shards listen on it */
+    bool insecure_listen; /* non-loopback addresses are allowed */
+    bool shared_port;     /* SO_REUSEPORT: several shards listen on it */
     unsigned shard, shard_count;
     uint32_t partitions;
     uint64_t retention_ms, term;
@@ -32,11 +32,12 @@ struct hf_net_options {
 /* A request frame being served. Lent to the shard by hf_net_receive() until hf_net_answer(). */
 struct hf_request {
     uint64_t session, number;
-    uint8_t *commands;       /* command_bytes of private, 8-byte aligned memory: command_count commands whose lengths were walked and fit */
+    uint8_t *commands; /* command_bytes of private, 8-byte aligned memory: command_count commands whose lengths were walked and fit */
     uint32_t command_bytes;
     uint16_t command_count;
-    uint16_t left;           /* shard's: commands without an answer. Set to command_count at receipt */
-    uint8_t *answers;        /* private, 8-byte aligned memory with room for hf_answer_bytes_max() of every command; the 64 bytes before it are net's */
+    uint16_t left; /* shard's: commands without an answer. Set to command_count at receipt */
+    uint8_t *
+        answers; /* private, 8-byte aligned memory with room for hf_answer_bytes_max() of every command; the 64 bytes before it are net's */
     uint64_t position;       /* shard's: the log position this frame's answers wait for; 0 at receipt */
     uint64_t received_ns;    /* engine time passed to hf_net_receive() */
     struct hf_request *next; /* shard's, for its queues */
@@ -46,10 +47,9 @@ struct hf_request {
     uint64_t shard_words[4]; /* shard's */
 };
 
-/* Any thread may create; the one that first receives, flushes or waits owns the port from then on (io_uring binds to it), and it must have ended, or
- * be the caller, when the port is destroyed.
- * 0, HF_E_USAGE (bad address; non-loopback without insecure_listen), HF_E_IO (port in use: waits up to 5 s for it), HF_E_MEMORY. On failure
- * hf_net_error() (thread's own) has the sentence. */
+/* Any thread may create; the one that first receives, flushes or waits owns the port from then on (io_uring binds to it), and it must have
+ * ended, or be the caller, when the port is destroyed. 0, HF_E_USAGE (bad address; non-loopback without insecure_listen), HF_E_IO (port in
+ * use: waits up to 5 s for it), HF_E_MEMORY. On failure hf_net_error() (thread's own) has the sentence. */
 int hf_net_create(const struct hf_net_options *options, struct hf_net **out);
 void hf_net_destroy(struct hf_net *net);
 const char *hf_net_error(void);
@@ -59,19 +59,19 @@ uint16_t hf_net_port(const struct hf_net *net, unsigned listener);
 /* Ports of all shards, for WELCOME; copied. */
 void hf_net_set_ports(struct hf_net *net, const uint16_t *ports, unsigned count);
 
-/* Takes what the transports have and fills out[] with at most `max` new requests. `now_ns` is engine time. When `accept` is false (draining, or no room),
- * new requests are refused with `refuse_result`. Returns the count. */
+/* Takes what the transports have and fills out[] with at most `max` new requests. `now_ns` is engine time. When `accept` is false
+ * (draining, or no room), new requests are refused with `refuse_result`. Returns the count. */
 unsigned hf_net_receive(struct hf_net *net, uint64_t now_ns, bool accept, uint16_t refuse_result, struct hf_request **out, unsigned max);
 
-/* Every answer of the request is ready and durable: `answers` holds answer_count == command_count answers back to back in answer_bytes bytes (compacted).
- * The request goes back to net's pool. The connection may be gone: the answer is then kept for a resend. */
+/* Every answer of the request is ready and durable: `answers` holds answer_count == command_count answers back to back in answer_bytes
+ * bytes (compacted). The request goes back to net's pool. The connection may be gone: the answer is then kept for a resend. */
 void hf_net_answer(struct hf_net *net, struct hf_request *request, uint32_t answer_bytes);
 
 /* Submits what is queued to be sent, without waiting. Returns true when something was submitted. */
 bool hf_net_flush(struct hf_net *net);
 
-/* Submits what is queued, then waits in the kernel until something completes or timeout_ns passed. Each write to an eventfd that hf_net_watch() was
- * given ends the wait too; net never reads it, so its owner may or may not. Up to 3; 0, or HF_E_FULL. */
+/* Submits what is queued, then waits in the kernel until something completes or timeout_ns passed. Each write to an eventfd that
+ * hf_net_watch() was given ends the wait too; net never reads it, so its owner may or may not. Up to 3; 0, or HF_E_FULL. */
 void hf_net_wait(struct hf_net *net, uint64_t timeout_ns);
 int hf_net_watch(struct hf_net *net, int event_fd);
 

@@ -1,17 +1,17 @@
-/* Everything a shard sends: one circular buffer in which frames are composed, from which they are sent, and in which answers stay for resends
- * until they are overwritten.
+/* Everything a shard sends: one circular buffer in which frames are composed, from which they are sent, and in which answers stay for
+ * resends until they are overwritten.
  *
- * Frames are entries numbered from 1. The oldest go first when room is needed; an entry that its connection has not taken yet then tells of a
- * slow reader, and the connection is given up (the caller's function, before the memory is used again). So memory is bounded whatever
- * the clients do. Owned by the shard's thread. */
+ * Frames are entries numbered from 1. The oldest go first when room is needed; an entry that its connection has not taken yet then tells of
+ * a slow reader, and the connection is given up (the caller's function, before the memory is used again). So memory is bounded whatever the
+ * clients do. Owned by the shard's thread. */
 #ifndef HF_NET_OUTBOX_H
 #define HF_NET_OUTBOX_H
 
 #include "net/transport.h"
 
 struct hf_outbox_entry {
-    uint64_t at;         /* free-running byte offset */
-    uint64_t next;       /* of the same connection's queue; 0: the last */
+    uint64_t at;   /* free-running byte offset */
+    uint64_t next; /* of the same connection's queue; 0: the last */
     uint32_t bytes;
     uint32_t connection; /* index of the one that is still to get it; HF_NONE: nobody */
 };
@@ -20,9 +20,9 @@ struct hf_outbox {
     uint8_t *bytes;
     struct hf_outbox_entry *entries;
     uint64_t bytes_mask, entries_mask;
-    uint64_t head;         /* free-running offset of the next byte to write */
-    uint64_t first, next;  /* numbers of the oldest entry kept and of the next one */
-    uint64_t unsent;       /* entries that wait for a connection */
+    uint64_t head;        /* free-running offset of the next byte to write */
+    uint64_t first, next; /* numbers of the oldest entry kept and of the next one */
+    uint64_t unsent;      /* entries that wait for a connection */
     struct hf_connections *connections;
     /* Called for the connection of an unsent entry that must give way; ends with hf_outbox_forget() of it. */
     void (*give_up)(void *context, struct hf_connection *connection);

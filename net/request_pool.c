@@ -9,7 +9,8 @@ enum {
     HF_LINE = 64,
     HF_REQUEST_HEAD_BYTES = (int)((sizeof(struct hf_request) + HF_LINE - 1) / HF_LINE * HF_LINE),
     HF_SMALL_BYTES = 1024,
-    HF_SMALL_STRIDE = HF_REQUEST_HEAD_BYTES + 2 * HF_SMALL_BYTES + (int)sizeof(struct hf_frame) + HF_LINE * (HF_REQUEST_HEAD_BYTES / HF_LINE % 2),
+    HF_SMALL_STRIDE = HF_REQUEST_HEAD_BYTES + 2 * HF_SMALL_BYTES + (int)sizeof(struct hf_frame) +
+                      HF_LINE * (HF_REQUEST_HEAD_BYTES / HF_LINE % 2),
     HF_LARGE_STRIDE = HF_REQUEST_HEAD_BYTES + HF_FRAME_BYTES_MAX + HF_FRAME_ANSWER_BYTES_MAX + HF_LINE * 12 +
                       HF_LINE * (1 - HF_REQUEST_HEAD_BYTES / HF_LINE % 2),
 };

@@ -23,7 +23,8 @@ struct hf_request_pool {
 int hf_request_pool_create(struct hf_request_pool *pool, uint32_t requests_max, uint32_t assemblies_max);
 void hf_request_pool_destroy(struct hf_request_pool *pool);
 
-/* A request with room for so many bytes of commands and of answers; only `commands` and `answers` are set. NULL when requests_max are out. */
+/* A request with room for so many bytes of commands and of answers; only `commands` and `answers` are set. NULL when requests_max are out.
+ */
 struct hf_request *hf_request_take(struct hf_request_pool *pool, uint32_t command_bytes, uint32_t answer_bytes);
 void hf_request_give(struct hf_request_pool *pool, struct hf_request *request);
 

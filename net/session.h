@@ -1,7 +1,7 @@
 /* The session table: who may send what number next, and what became of the numbers before. No I/O, no clock; owned by the shard's thread.
  *
- * A session has `credits` slots; request number n lives in slot n mod credits until number n + credits takes it over. A slot is waiting (its
- * request is being served), answered (the outbox may still hold the frame) or open: it was refused, or its answer is gone, and the
+ * A session has `credits` slots; request number n lives in slot n mod credits until number n + credits takes it over. A slot is waiting
+ * (its request is being served), answered (the outbox may still hold the frame) or open: it was refused, or its answer is gone, and the
  * same number is judged anew. */
 #ifndef HF_NET_SESSION_H
 #define HF_NET_SESSION_H
@@ -51,7 +51,8 @@ void hf_sessions_destroy(struct hf_sessions *table);
 
 /* NULL when unknown. */
 struct hf_session *hf_session_find(const struct hf_sessions *table, uint64_t id);
-/* A new session; when the table is full the one that has been without a connection longest makes room. NULL: every one has its connection. */
+/* A new session; when the table is full the one that has been without a connection longest makes room. NULL: every one has its connection.
+ */
 struct hf_session *hf_session_open(struct hf_sessions *table, uint16_t credits_wanted);
 void hf_session_close(struct hf_sessions *table, struct hf_session *session);
 /* Gives the session a connection, or takes it away (it then waits to be taken up again). */

@@ -1,7 +1,7 @@
 /* What carries bytes: connections, and the few things a shard's port asks of a transport. All of it belongs to the shard's thread.
  *
- * A transport is pulled: next() gives one event at a time, and the bytes of an event stay lent until release(). Sending is pulled too: send()
- * only says that the connection's queue in the outbox is no longer empty, the transport takes from it when it can. */
+ * A transport is pulled: next() gives one event at a time, and the bytes of an event stay lent until release(). Sending is pulled too:
+ * send() only says that the connection's queue in the outbox is no longer empty, the transport takes from it when it can. */
 #ifndef HF_NET_TRANSPORT_H
 #define HF_NET_TRANSPORT_H
 
@@ -28,9 +28,9 @@ struct hf_connection {
     uint32_t session;
     uint32_t assembled; /* bytes of a frame of which the rest has not come */
     uint8_t *assembly;
-    uint64_t since_ns;  /* when the half frame, or the farewell, began; 0: neither */
-    bool condemned;     /* what it still sends is thrown away; it is closed once its queue is empty */
-    bool detached;      /* nothing more is queued for it */
+    uint64_t since_ns; /* when the half frame, or the farewell, began; 0: neither */
+    bool condemned;    /* what it still sends is thrown away; it is closed once its queue is empty */
+    bool detached;     /* nothing more is queued for it */
 
     /* The transport's. */
     bool receiving, sending, queued, starved, gone;
@@ -70,6 +70,7 @@ struct hf_transport_ops {
     /* Ends both directions at once; when it returns nothing of the outbox is read for this connection any more. CLOSED follows. */
     void (*shut)(struct hf_transport *transport, struct hf_connection *connection);
     bool (*flush)(struct hf_transport *transport);
+    /* Flushes, then waits until something happens or the time is over. */
     void (*wait)(struct hf_transport *transport, uint64_t timeout_ns);
     int (*watch)(struct hf_transport *transport, int fd);
     uint16_t (*port)(const struct hf_transport *transport, unsigned listener);

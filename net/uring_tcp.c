@@ -1,12 +1,12 @@
 /* TCP over io_uring: one ring for a shard.
  *
- * Accepts and receives are multishot: one submission serves until the kernel clears F_MORE. Received bytes land in a ring of provided buffers; a
- * buffer is lent to the session layer with its event and goes back after. Sends read the outbox in place, at most one at a time for a connection, of
- * everything that its queue held when the loop flushed. With DEFER_TASKRUN all of this runs in the shard's own thread, inside the one
- * system call of its loop; so after shutdown(2) nothing reads the outbox for that connection any more.
+ * Accepts and receives are multishot: one submission serves until the kernel clears F_MORE. Received bytes land in a ring of provided
+ * buffers; a buffer is lent to the session layer with its event and goes back after. Sends read the outbox in place, at most one at a time
+ * for a connection, of everything that its queue held when the loop flushed. With DEFER_TASKRUN all of this runs in the shard's own thread,
+ * inside the one system call of its loop; so after shutdown(2) nothing reads the outbox for that connection any more.
  *
- * The ring is made disabled by whoever creates the port and enabled by the first call of the thread that serves it: SINGLE_ISSUER binds it to
- * that thread. A connection's record is given back only when its receive and its send have both come to an end. */
+ * The ring is made disabled by whoever creates the port and enabled by the first call of the thread that serves it: SINGLE_ISSUER binds it
+ * to that thread. A connection's record is given back only when its receive and its send have both come to an end. */
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
@@ -85,12 +85,17 @@ static uint64_t hf_uring_tag(enum hf_uring_kind kind, uint32_t index)
     return (uint64_t)kind << 32 | index;
 }
 
-/* What was prepared goes to the kernel, and what it points to may be used again. */
+/* The kernel has read what the submissions point to: headers and ranges of sends may be used again. */
+static void hf_uring_submitted(struct hf_uring_tcp *uring)
+{
+    if (io_uring_sq_ready(&uring->ring) == 0)
+        uring->sends_prepared = 0;
+}
+
 static void hf_uring_submit(struct hf_uring_tcp *uring)
 {
     io_uring_submit(&uring->ring);
-    if (io_uring_sq_ready(&uring->ring) == 0)
-        uring->sends_prepared = 0;
+    hf_uring_submitted(uring);
 }
 
 /* A free submission entry; the caller prepares it and then sets its tag (preparing clears it). */
@@ -206,14 +211,23 @@ static void hf_uring_tcp_send(struct hf_transport *transport, struct hf_connecti
     uring->queue[uring->queue_count++] = connection->index;
 }
 
+/* The connection's record goes back when nothing of it is left in the kernel. */
+static void hf_uring_let_go(struct hf_uring_tcp *uring, struct hf_connection *connection)
+{
+    if (!connection->gone || connection->receiving || connection->sending || connection->queued || connection->starved)
+        return;
+    close(connection->fd);
+    hf_connections_give(uring->transport.connections, connection);
+}
+
 static void hf_uring_prepare_sends(struct hf_uring_tcp *uring)
 {
     for (uint32_t i = 0; i < uring->queue_count; i++) {
         struct hf_connection *connection = &uring->transport.connections->all[uring->queue[i]];
         connection->queued = false;
         if (connection->gone)
-            continue;
-        if (connection->unsent_first != 0)
+            hf_uring_let_go(uring, connection);
+        else if (connection->unsent_first != 0)
             hf_uring_prepare_send(uring, connection);
         else if (connection->condemned)
             shutdown(connection->fd, SHUT_WR);
@@ -229,21 +243,11 @@ static bool hf_uring_tcp_flush(struct hf_transport *transport)
     if (io_uring_sq_ready(&uring->ring) == 0)
         return false;
     io_uring_submit_and_get_events(&uring->ring);
-    if (io_uring_sq_ready(&uring->ring) == 0)
-        uring->sends_prepared = 0;
+    hf_uring_submitted(uring);
     return true;
 }
 
 /* ---- Completions ---- */
-
-/* The connection's record goes back when nothing of it is left in the kernel. */
-static void hf_uring_let_go(struct hf_uring_tcp *uring, struct hf_connection *connection)
-{
-    if (!connection->gone || connection->receiving || connection->sending || connection->queued || connection->starved)
-        return;
-    close(connection->fd);
-    hf_connections_give(uring->transport.connections, connection);
-}
 
 /* Where there is no room for another connection it is told so, without a record of its own. */
 static void hf_uring_turn_away(struct hf_uring_tcp *uring, int fd)
@@ -312,7 +316,8 @@ static void hf_uring_feed_starved(struct hf_uring_tcp *uring)
 }
 
 /* Whether there is an event in it. */
-static bool hf_uring_received(struct hf_uring_tcp *uring, struct hf_connection *connection, const struct io_uring_cqe *cqe, struct hf_event *event)
+static bool hf_uring_received(struct hf_uring_tcp *uring, struct hf_connection *connection, const struct io_uring_cqe *cqe,
+                              struct hf_event *event)
 {
     if (!(cqe->flags & IORING_CQE_F_MORE))
         connection->receiving = false;
@@ -411,15 +416,18 @@ static void hf_uring_tcp_shut(struct hf_transport *transport, struct hf_connecti
 static void hf_uring_tcp_wait(struct hf_transport *transport, uint64_t timeout_ns)
 {
     struct hf_uring_tcp *uring = hf_uring(transport);
-    if (uring->reaped_at < uring->reaped_count || uring->starved_count > 0)
+    hf_uring_enable(uring);
+    hf_uring_prepare_sends(uring);
+    if (uring->reaped_at < uring->reaped_count || uring->starved_count > 0) {
+        hf_uring_submit(uring);
         return;
+    }
     io_uring_cq_advance(&uring->ring, uring->reaped_count);
     uring->reaped_at = uring->reaped_count = 0;
     struct __kernel_timespec timeout = {.tv_sec = (long long)(timeout_ns / 1000000000u), .tv_nsec = (long long)(timeout_ns % 1000000000u)};
     struct io_uring_cqe *cqe;
     (void)io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &timeout, NULL);
-    if (io_uring_sq_ready(&uring->ring) == 0)
-        uring->sends_prepared = 0;
+    hf_uring_submitted(uring);
 }
 
 static int hf_uring_tcp_watch(struct hf_transport *transport, int fd)
@@ -518,10 +526,11 @@ static int hf_uring_make_ring(struct hf_uring_tcp *uring)
         error = io_uring_queue_init_params(HF_URING_ENTRIES, &uring->ring, &params);
     }
     if (error)
-        return hf_net_fail(HF_E_IO,
-                           "io_uring is not available (%s): Linux 6.0 or newer is needed, with kernel.io_uring_disabled=0 and, in a container, a "
-                           "profile that allows its system calls",
-                           strerror(-error));
+        return hf_net_fail(
+            HF_E_IO,
+            "io_uring is not available (%s): Linux 6.0 or newer is needed, with kernel.io_uring_disabled=0 and, in a container, a "
+            "profile that allows its system calls",
+            strerror(-error));
     uring->ring_made = true;
     struct io_uring_buf_reg buffers = {.ring_addr = (uint64_t)(uintptr_t)uring->buffer_ring, .ring_entries = HF_URING_BUFFERS};
     error = io_uring_register_buf_ring(&uring->ring, &buffers, 0);
@@ -551,8 +560,7 @@ int hf_uring_tcp_create(const struct hf_transport_options *options, struct hf_tr
     struct hf_uring_tcp *uring = calloc(1, sizeof *uring);
     if (!uring)
         return hf_net_fail(HF_E_MEMORY, "no memory for a transport");
-    uring->transport =
-        (struct hf_transport){&hf_uring_tcp_ops, options->outbox, options->connections, options->status};
+    uring->transport = (struct hf_transport){&hf_uring_tcp_ops, options->outbox, options->connections, options->status};
     uring->accepting = true;
     uring->insecure_listen = options->insecure_listen;
     uring->shared_port = options->shared_port;

@@ -78,7 +78,8 @@ __attribute__((target("sse4.2,pclmul"))) static inline uint32_t hf_crc32c_sse42(
 
 #endif
 
-/* CRC-32C of `bytes` bytes that follow those of which `crc` is the checksum (0: none): crc32c(crc32c(0, a), b) is that of a and b together. */
+/* CRC-32C of `bytes` bytes that follow those of which `crc` is the checksum (0: none): crc32c(crc32c(0, a), b) is that of a and b together.
+ */
 static inline uint32_t hf_crc32c(uint32_t crc, const void *data, size_t bytes)
 {
 #if defined(__x86_64__)

@@ -20,8 +20,17 @@ static int create(const char *address, bool insecure, struct hf_net **out)
 static void addresses_that_are_none_are_refused_with_a_sentence(void **state)
 {
     (void)state;
-    static const char *const addresses[] = {"",           "127.0.0.1:1",     "tcp://",        "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://127.0.0.1:x",
-                                            "tcp://:7420", "tcp://[::1:7420", "udp://::1:7420", "loopback://",    "tcp://127.0.0.1:65536"};
+    static const char *const addresses[] = {"",
+                                            "127.0.0.1:1",
+                                            "tcp://",
+                                            "tcp://127.0.0.1",
+                                            "tcp://127.0.0.1:",
+                                            "tcp://127.0.0.1:x",
+                                            "tcp://:7420",
+                                            "tcp://[::1:7420",
+                                            "udp://::1:7420",
+                                            "loopback://",
+                                            "tcp://127.0.0.1:65536"};
     for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
         struct hf_net *net = NULL;
         assert_int_equal(create(addresses[i], false, &net), HF_E_USAGE);

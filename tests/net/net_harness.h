@@ -27,12 +27,12 @@ struct test_port {
     bool tcp;
     unsigned listener; /* that clients connect to */
     uint64_t now_ns;
-    bool accept;      /* passed to hf_net_receive() */
-    bool hold;        /* requests are kept in held[] instead of being answered */
+    bool accept; /* passed to hf_net_receive() */
+    bool hold;   /* requests are kept in held[] instead of being answered */
     struct hf_request *held[4096];
     unsigned held_count;
     uint64_t commands; /* answered so far */
-    uint16_t items;   /* hf_short_items behind each answer */
+    uint16_t items;    /* hf_short_items behind each answer */
 };
 
 void port_open(struct test_port *port, bool tcp);

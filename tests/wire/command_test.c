@@ -135,8 +135,8 @@ static void another_version_is_bad_version(void **state)
 static void opcodes_without_a_meaning_and_the_engines_own_are_unknown(void **state)
 {
     (void)state;
-    static const uint16_t opcodes[] = {0,         0x0100,     0x0104,       0x0204,          0x0300, 0x0307, 0x0405,
-                                       0x0505,    HF_EXPIRE,  HF_MARK,      HF_FORGET,       HF_PURGE_LIMITS, 0x0701, 0xffff};
+    static const uint16_t opcodes[] = {0,      0x0100,    0x0104,  0x0204,    0x0300,          0x0307, 0x0405,
+                                       0x0505, HF_EXPIRE, HF_MARK, HF_FORGET, HF_PURGE_LIMITS, 0x0701, 0xffff};
     for (size_t i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++) {
         make_place(1);
         command->opcode = opcodes[i];
