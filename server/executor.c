@@ -34,6 +34,8 @@ int hf_executor_create(const struct hf_executor_options *options, struct hf_exec
     executor->words = options->words;
     executor->buffer = options->buffer;
     executor->claim_bytes_max = options->claim_bytes_max;
+    executor->find_rows = options->find_rows;
+    executor->context = options->context;
     hf_word_taker_init(&executor->taker, options->taker, WORD_POLLS_MAX);
     *out = executor;
     return 0;
@@ -220,6 +222,8 @@ static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
         .quota = &executor->quota,
     };
     hf_engine_step(executor->engine, &step);
+    while (step.answer->result == HF_FULL && executor->find_rows && executor->find_rows(executor->context, &executor->quota, step.answer->detail))
+        hf_engine_step(executor->engine, &step);
     slot->record = step.record;
     slot->outcome_bytes = step.outcome_bytes;
     slot->reads_state = step.reads_state;

@@ -46,6 +46,9 @@ struct hf_executor_options {
     struct hf_log_buffer *buffer;
     uint32_t claim_bytes_max; /* most that one claim may take: what fits one block */
     unsigned taker;           /* this thread's number among those that take words */
+    /* Finds more rows of a table (enum hf_table) for this thread's quota; false: there are none. Asked before FULL is answered. NULL: never. */
+    bool (*find_rows)(void *context, struct hf_quota *quota, unsigned table);
+    void *context;
 };
 
 struct hf_executor {
@@ -54,6 +57,8 @@ struct hf_executor {
     struct hf_log_buffer *buffer;
     struct hf_word_taker taker;
     struct hf_quota quota;
+    bool (*find_rows)(void *context, struct hf_quota *quota, unsigned table);
+    void *context;
     uint32_t claim_bytes_max;
 
     /* the batch */

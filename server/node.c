@@ -70,7 +70,17 @@ void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t s
     }
 }
 
-/* One shard may hold everything; several hold small shares, so that what is left is found by whoever needs it. */
+bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table)
+{
+    struct hf_pool *pool = &((struct hf_node *)node)->pools[table];
+    int64_t got = take_from_pool(pool, pool->share > 2 * HF_LINES_MAX ? pool->share : 2 * HF_LINES_MAX);
+    quota->left[table] += got;
+    if (got == 0)
+        hf_store_relaxed_u32(&pool->missed, 1);
+    return got != 0;
+}
+
+/* Shares are small, so that what is left is found by whoever needs it. */
 static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay, const struct hf_engine_options *sizes)
 {
     struct hf_quota all;
@@ -79,7 +89,7 @@ static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay
         struct hf_pool *pool = &node->pools[table];
         uint64_t rows = (uint64_t)all.left[table], shards = node->shard_count;
         pool->rows_max = rows;
-        pool->share = shards == 1 ? rows : rows / (shards * 32) + 1;
+        pool->share = rows / (shards * 32) + 1;
         hf_store_relaxed_u64(&pool->left, after_replay->left[table] > 0 ? (uint64_t)after_replay->left[table] : 0);
     }
 }

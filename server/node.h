@@ -56,6 +56,10 @@ int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
  * thread, for its own quota. */
 void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max);
 
+/* Moves rows of one table from the pool to a thread's quota, between two evenings; false: the pool has none, and the others are told that they are missed.
+ * `node`: struct hf_node *. Any thread, for its own quota. */
+bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table);
+
 /* The later of engine time and wall clock. */
 uint64_t hf_node_latest_ns(const struct hf_node *node, uint64_t now_ns);
 

@@ -111,7 +111,7 @@ static uint64_t serve_follow(struct hf_service *service, const struct hf_task *t
     return 0;
 }
 
-/* A lone shard holds every row there is and gives some back when it is told that they are missed: a few turns of its loop. */
+/* Shards that hold the last rows give some back when they are told that these are missed: a few turns of their loops. */
 static void gather_quota(struct hf_service *service)
 {
     struct hf_quota *quota = &service->executor->quota;
@@ -205,6 +205,8 @@ int hf_service_create(struct hf_node *node, struct hf_service **out)
         .buffer = node->buffer,
         .claim_bytes_max = node->claim_bytes_max,
         .taker = node->shard_count,
+        .find_rows = hf_node_find_rows,
+        .context = node,
     };
     int error = hf_executor_create(&executor, &service->executor);
     if (error == 0 && node->options.log_backend == HF_LOG_CHOICE_FILE)

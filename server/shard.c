@@ -536,6 +536,8 @@ int hf_shard_create(struct hf_node *node, unsigned number, struct hf_shard **out
         .buffer = node->buffer,
         .claim_bytes_max = node->claim_bytes_max,
         .taker = number,
+        .find_rows = hf_node_find_rows,
+        .context = node,
     };
     if (!shard->lanes || !shard->sweep_command || !shard->sweep_answer || hf_executor_create(&executor, &shard->executor) != 0)
         return HF_E_MEMORY;
