@@ -28,7 +28,7 @@ static void routes_are_the_low_bits_of_xxh64(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
-        struct hf_sku sku;
+        struct hf_sku sku = {{0, 0}};
         assert_true(hf_sku_from_text(vectors[i].text, strlen(vectors[i].text), &sku));
         assert_true(hf_xxh64_16(sku.word) == vectors[i].hash);
         assert_int_equal(hf_route(&sku), vectors[i].hash & 0xffff);
