@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "client/holdfast.h"
+#include "wire/record.h"
 
 enum { HF_EXIT_DONE = 0, HF_EXIT_REFUSED = 1, HF_EXIT_USAGE = 2, HF_EXIT_UNREACHABLE = 3 };
 
@@ -47,6 +48,9 @@ __attribute__((format(printf, 3, 4))) int hf_tool_fail(const struct hf_tool *too
 
 /* Prints the object and drops it. */
 void hf_tool_print(const struct hf_tool *tool, json_t *object);
+/* One durable record: its outcome as a line. `command` is the record's own. */
+void hf_tool_print_record(const struct hf_tool *tool, const struct hf_follow_head *head, const struct hf_record *record,
+                          const struct hf_command *command);
 /* Keys of an answer that every command prints: result and, where they mean something, position, version, flags. */
 void hf_tool_answer_keys(json_t *object, const struct hf_answer *answer);
 /* Prints the answer's keys and `more` (taken, may be NULL); 0 for OK, else HF_EXIT_REFUSED with code and advice on stderr. */
@@ -93,5 +97,7 @@ int hf_tool_status(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_digest(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_follow(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_load(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_journal(struct hf_tool *tool, int argc, char **argv); /* offline_journal.c */
+int hf_tool_audit(struct hf_tool *tool, int argc, char **argv);   /* offline_audit.c */
 
 #endif

@@ -144,8 +144,10 @@ static json_t *record_json(const struct hf_follow_head *head, const struct hf_re
     return object;
 }
 
-static void print_record(const struct hf_tool *tool, json_t *object)
+void hf_tool_print_record(const struct hf_tool *tool, const struct hf_follow_head *head, const struct hf_record *record,
+                          const struct hf_command *command)
 {
+    json_t *object = record_json(head, record, command);
     if (tool->json) {
         hf_tool_print(tool, object);
         return;
@@ -184,7 +186,7 @@ static int print_batch(const struct hf_tool *tool, struct follow *follow, const 
         const struct hf_command *command = command_of(record, (size_t)(end - at) - sizeof *head);
         if (!command)
             return hf_tool_fail(tool, HF_EXIT_REFUSED, "a record behind position %" PRIu64 " is of a form this tool does not know", follow->position);
-        print_record(tool, record_json(head, record, command));
+        hf_tool_print_record(tool, head, record, command);
         follow->term = head->term;
         follow->records++;
         at = (const uint8_t *)record + record->length;

@@ -18,7 +18,6 @@ static int version(struct hf_tool *tool, int argc, char **argv)
     return HF_EXIT_DONE;
 }
 
-/* Commands that need no engine (journal, audit) stand in client/offline*.c and client/audit*.c. */
 const struct hf_tool_command hf_tool_commands[] = {
     {"sku", hf_tool_sku_command, "sku define|get          a SKU, its name and policy"},
     {"location", hf_tool_location, "location define|list    stores and warehouses"},
@@ -28,6 +27,8 @@ const struct hf_tool_command hf_tool_commands[] = {
     {"digest", hf_tool_digest, "digest                  position and digest of the engine's state"},
     {"load", hf_tool_load, "load                    offers orders at a rate or as fast as they are answered, and measures"},
     {"follow", hf_tool_follow, "follow                  every durable record's outcome, as it comes"},
+    {"audit", hf_tool_audit, "audit                   recomputes from the log what must hold, and what clients were told"},
+    {"journal", hf_tool_journal, "journal info|verify|dump|replay    the log in a data directory, without an engine"},
     {"version", version, "version                 the version of this tool"},
     {NULL, NULL, NULL},
 };
