@@ -16,6 +16,7 @@ from engine import ROOT, Engine, Failed, dies_with_us, pinned, program, run_json
 from rows import median, row
 
 SKUS = 100000
+SPARE = 4096        # rows beyond what is needed: threads take theirs in shares
 CONNECTIONS = 8
 STEADY_S = 2        # ttl and retention of tcp/steady
 
@@ -98,8 +99,8 @@ def disk_interrupts():
 
 
 def engine_options(orders, lines, retention_s=600):
-    return ['--max-skus', str(SKUS), '--max-cells', str(SKUS), '--max-orders', str(orders), '--max-lines', str(lines),
-            '--max-command-ids', str(2 * SKUS + 1024), '--max-limits', '1024', '--retention', str(retention_s), '--prefault']
+    return ['--max-skus', str(SKUS + SPARE), '--max-cells', str(SKUS + SPARE), '--max-orders', str(orders), '--max-lines', str(lines),
+            '--max-command-ids', str(2 * SKUS + SPARE), '--max-limits', '1024', '--retention', str(retention_s), '--prefault']
 
 
 class Holdfast:
@@ -145,9 +146,9 @@ class Holdfast:
 
 def cases_of(quick):
     """-> (cases by start: those of one list share it, the headline is the very first; the steady case)"""
-    steady = Case('tcp/steady', 6 if quick else 10, HEADLINE, 5000000, ttl_ms=STEADY_S * 1000)
-    first = [Case('tcp/single-line', 2 if quick else 4, HEADLINE, 6000000), Case('tcp/three-line', 1 if quick else 3, HEADLINE, 2500000, lines=3)]
-    hot = Case('tcp/hot-sku', 1 if quick else 3, HEADLINE, 6000000, skus=1)
+    steady = Case('tcp/steady', 5 if quick else 10, HEADLINE, 3500000, ttl_ms=STEADY_S * 1000)
+    first = [Case('tcp/single-line', 2 if quick else 4, HEADLINE, 4500000), Case('tcp/three-line', 1 if quick else 3, HEADLINE, 1800000, lines=3)]
+    hot = Case('tcp/hot-sku', 1 if quick else 3, HEADLINE, 4500000, skus=1)
     if quick:
         return [[*first, hot]], steady
     return [first, [hot, Case('tcp/single-line-512-in-flight', 3, FEW_IN_FLIGHT, 3000000),

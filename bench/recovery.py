@@ -10,12 +10,13 @@ from engine import Engine, Failed, pinned, program, run_json, scratch
 from rows import row
 
 SKUS = 1 << 20
+SPARE = 4096
 CPU = 1
 
 
 def sizes(orders):
-    return ['--max-skus', str(SKUS), '--max-cells', str(SKUS), '--max-orders', str(orders), '--max-lines', str(orders),
-            '--max-command-ids', str(2 * SKUS + 1024)]
+    return ['--max-skus', str(SKUS + SPARE), '--max-cells', str(SKUS + SPARE), '--max-orders', str(orders), '--max-lines', str(orders),
+            '--max-command-ids', str(2 * SKUS + SPARE)]
 
 
 def log_bytes(data):
