@@ -100,6 +100,7 @@ class Checking(unittest.TestCase):
             'client/offline_replay.c': '#include "persist/p.h"\n#include "engine/e.h"\n',
             'server/main.c': '#include "persist/p.h"\n#include "net/n.h"\n',
             'bench/b.c': '#include "engine/e.h"\n#include "server/s.h"\n',
+            'tests/net/n_test.c': '#include "server/s.h"\n',
             'tests/server/s_test.c': '#include "server/s.h"\n',
         }
         expected = [('bench/b.c', 2), ('client/load.c', 1), ('engine/a.c', 2), ('wire/w.h', 1)]
