@@ -71,12 +71,12 @@ static bool is_held(const struct hf_executor *executor, uint32_t partition)
     return executor->held_bits[partition / 64] >> (partition % 64) & 1;
 }
 
-bool hf_executor_hold(struct hf_executor *executor, uint32_t partition)
+/* Notes what is lacking on failure; whether it is wanted is for those to say who will come again. */
+static bool take_word(struct hf_executor *executor, uint32_t partition)
 {
     struct hf_word *word = &executor->words[partition];
     bool upward = partition >= executor->highest;
     if (!(upward ? hf_word_take(word, &executor->taker, WORD_SPINS_MAX) : hf_word_try(word, &executor->taker))) {
-        hf_word_want(word, &executor->taker);
         executor->lacking = partition;
         return false;
     }
@@ -85,6 +85,20 @@ bool hf_executor_hold(struct hf_executor *executor, uint32_t partition)
     if (upward)
         executor->highest = partition + 1;
     return true;
+}
+
+bool hf_executor_hold(struct hf_executor *executor, uint32_t partition)
+{
+    if (take_word(executor, partition))
+        return true;
+    hf_word_want(&executor->words[partition], &executor->taker);
+    return false;
+}
+
+void hf_executor_give_up(struct hf_executor *executor)
+{
+    for (uint32_t partition = 0; partition < hf_engine_partitions(executor->engine); partition++)
+        hf_word_unwant(&executor->words[partition], &executor->taker);
 }
 
 /* Lets go of the words that were taken last, down to `keep` of them. */
@@ -101,7 +115,7 @@ static void let_go(struct hf_executor *executor, uint32_t keep, uint32_t highest
 static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        if (!is_held(executor, partitions[i]) && !hf_executor_hold(executor, partitions[i]))
+        if (!is_held(executor, partitions[i]) && !take_word(executor, partitions[i]))
             return false;
     return true;
 }
@@ -113,7 +127,7 @@ static void step_admitted(struct hf_executor *executor);
 static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *task)
 {
     uint32_t set[HF_REACH_MAX], count;
-    if (!is_held(executor, task->home) && !hf_executor_hold(executor, task->home))
+    if (!is_held(executor, task->home) && !take_word(executor, task->home))
         return false;
     count = hf_engine_reach(executor->engine, task->command, set);
     if (hold_each(executor, set, count))
@@ -122,10 +136,13 @@ static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *t
         return false;
     executor->counters.looked_again++;
     let_go(executor, 0, 0);
-    if (!hold_each(executor, set, count))
-        return false;
-    count = hf_engine_reach(executor->engine, task->command, set);
-    return hold_each(executor, set, count);
+    if (hold_each(executor, set, count)) {
+        count = hf_engine_reach(executor->engine, task->command, set);
+        if (hold_each(executor, set, count))
+            return true;
+    }
+    let_go(executor, 0, 0);
+    return false;
 }
 
 static bool hold_words(struct hf_executor *executor, const struct hf_task *task)
@@ -156,7 +173,9 @@ enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct h
         return HF_BATCH_FULL;
     uint32_t keep = executor->held_count, highest = executor->highest;
     if (!hold_words(executor, task)) {
-        let_go(executor, keep, highest);
+        if (executor->held_count >= keep)
+            let_go(executor, keep, highest);
+        hf_word_want(&executor->words[executor->lacking], &executor->taker);
         executor->counters.not_admitted++;
         return HF_NOT_NOW;
     }

@@ -93,7 +93,11 @@ void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t l
 /* Takes one word ahead of an admit (to look at a partition first). False: it could not be had and is wanted. */
 bool hf_executor_hold(struct hf_executor *executor, uint32_t partition);
 
-/* Takes the words that the task needs. HF_NOT_NOW: one could not be had, none was kept for it, and it is wanted; HF_BATCH_FULL: run first. */
+/* Takes back every want of this thread: it will not come again for what it could not have. A want left standing would slow its owner down for ever. */
+void hf_executor_give_up(struct hf_executor *executor);
+
+/* Takes the words that the task needs. HF_NOT_NOW: one (`lacking`) could not be had and is wanted, none was kept for it, a word
+ * held ahead may be gone too; HF_BATCH_FULL: run first. */
 enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct hf_task *task);
 
 /* Admits a command of all partitions (a definition of a location) or of a residue class (MARK) whose words it takes ascending. Nothing else is in the batch. */

@@ -190,15 +190,33 @@ static void begin(struct hf_shard *shard)
     hf_executor_begin(shard->executor, shard->now_ns, shard->latest_ns, no_space, HF_NO_SPACE);
 }
 
-static void park(struct hf_shard *shard, const struct hf_task *task)
+/* False: no room, the task was answered. */
+static bool park(struct hf_shard *shard, const struct hf_task *task)
 {
     if (hf_lanes_park(shard->lanes, task)) {
         shard->counters.parked++;
-        return;
+        return true;
     }
     refuse(shard, task, HF_BUSY, 0);
     shard->counters.busy++;
     finish(shard, task, 0);
+    return false;
+}
+
+void hf_shard_set_lacking(struct hf_shard *shard, uint32_t home, uint32_t partition)
+{
+    uint32_t before = hf_lanes_lacking(shard->lanes, home);
+    if (before != HF_LANES_NONE && before != partition)
+        hf_word_unwant(&shard->node->words[before], &shard->executor->taker);
+    hf_lanes_set_lacking(shard->lanes, home, partition);
+}
+
+/* The head of a lane is parked and lacks a word; without room to park it nobody will come for that word. */
+static void park_lacking(struct hf_shard *shard, const struct hf_task *task)
+{
+    hf_shard_set_lacking(shard, task->home, shard->executor->lacking);
+    if (!park(shard, task))
+        hf_shard_set_lacking(shard, task->home, HF_LANES_NONE);
 }
 
 /* Admits each task or parks it, in order, and runs what was admitted. */
@@ -212,21 +230,12 @@ static void run_batch(struct hf_shard *shard, const struct hf_task *tasks, uint3
         if (hf_lanes_busy(shard->lanes, tasks[i].home)) {
             park(shard, &tasks[i]);
         } else if (hf_executor_admit(shard->executor, &tasks[i]) == HF_NOT_NOW) {
-            park(shard, &tasks[i]);
-            hf_lanes_set_lacking(shard->lanes, tasks[i].home, shard->executor->lacking);
+            park_lacking(shard, &tasks[i]);
         }
     }
     hf_executor_run(shard->executor);
     finish_batch(shard);
     shard->counters.cycles_run += hf_cycles() - began;
-}
-
-static void forget_want(struct hf_shard *shard, uint32_t home)
-{
-    uint32_t lacking = hf_lanes_lacking(shard->lanes, home);
-    if (lacking != HF_LANES_NONE)
-        hf_word_unwant(&shard->node->words[lacking], &shard->executor->taker);
-    hf_lanes_set_lacking(shard->lanes, home, HF_LANES_NONE);
 }
 
 /* Tries the head of one lane with nothing else held; when it gets through, as many behind it as do. */
@@ -237,10 +246,10 @@ static unsigned run_lane(struct hf_shard *shard, uint32_t home)
     while ((task = hf_lanes_first(shard->lanes, home)) != NULL) {
         enum hf_admission admission = hf_executor_admit(shard->executor, task);
         if (admission == HF_NOT_NOW)
-            hf_lanes_set_lacking(shard->lanes, home, shard->executor->lacking);
+            hf_shard_set_lacking(shard, home, shard->executor->lacking);
         if (admission != HF_ADMITTED)
             break;
-        forget_want(shard, home);
+        hf_shard_set_lacking(shard, home, HF_LANES_NONE);
         hf_lanes_take(shard->lanes, home);
     }
     unsigned ran = shard->executor->count;

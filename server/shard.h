@@ -60,6 +60,7 @@ struct hf_shard {
     uint64_t now_ns, latest_ns, turn_began_ns;
     uint64_t next_sweep_ns, next_mark_ns, steps_at_mark;
     uint32_t sweep_cursor, lane_cursor;
+    bool was_due; /* something fell due since the last mark: it may wait for the next one to be forgotten */
     unsigned idle_turns;
     bool drained;
     struct hf_command *sweep_command;
@@ -81,6 +82,9 @@ void hf_shard_join(struct hf_shard *shard);
 
 /* Whether a batch may be stepped: the log has room for the worst that it can claim. */
 bool hf_shard_has_room(const struct hf_shard *shard);
+
+/* Notes which word the work of a home lacks (HF_LANES_NONE: none any more): it is wanted, what was lacking before is not. */
+void hf_shard_set_lacking(struct hf_shard *shard, uint32_t home, uint32_t partition);
 
 /* One turn of the loop; returns work done. The map of the system: shard.c begins with it. */
 unsigned hf_shard_turn(struct hf_shard *shard);

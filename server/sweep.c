@@ -4,16 +4,19 @@
 
 enum {
     SWEEPS_A_TURN = 64,
+    SWEEPS_A_PARTITION = 8, /* in a row: one that is flooded does not keep the others waiting */
     SWEEP_IDS_MAX = 128,
     SWEEP_INTERVAL_NS = 2000000, /* a fifth of the 10 ms within which holds are given back */
     MARK_INTERVAL_NS = 1000000000,
 };
 
+/* Results are counted for clients. */
 static void run(struct hf_shard *shard)
 {
     const struct hf_answer *answer = shard->sweep_answer;
     hf_executor_run(shard->executor);
-    shard->executor->counters.results[answer->result % HF_RESULT_COUNT]--;
+    if (shard->executor->count > 0)
+        shard->executor->counters.results[answer->result % HF_RESULT_COUNT]--;
 }
 
 static void count_sweep(struct hf_shard *shard, uint64_t due_ns)
@@ -29,19 +32,47 @@ static void count_sweep(struct hf_shard *shard, uint64_t due_ns)
     }
 }
 
+/* A lane of this home has a want of its own, which goes first. */
+static void note_lacking(struct hf_shard *shard, uint32_t partition, uint32_t lacking)
+{
+    if (!hf_lanes_busy(shard->lanes, partition))
+        hf_shard_set_lacking(shard, partition, lacking);
+    else if (lacking != HF_LANES_NONE)
+        hf_word_unwant(&shard->node->words[lacking], &shard->executor->taker);
+}
+
 /* One sweep command of the partition: made under its word, then stepped with the words of everything it touches. False: nothing was done. */
 static bool sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t due_ns)
 {
     struct hf_executor *executor = shard->executor;
     struct hf_task task = {
         .command = shard->sweep_command, .answer = shard->sweep_answer, .home = partition, .origin = shard->number};
-    bool made = false;
     hf_executor_begin(executor, shard->now_ns, shard->latest_ns, false, 0);
-    if (hf_executor_hold(executor, partition) && hf_engine_sweep(shard->node->engine, partition, shard->now_ns, SWEEP_IDS_MAX, shard->sweep_command))
-        made = hf_executor_admit(executor, &task) == HF_ADMITTED;
-    if (made)
+    bool held = hf_executor_hold(executor, partition);
+    bool made = held && hf_engine_sweep(shard->node->engine, partition, shard->now_ns, SWEEP_IDS_MAX, shard->sweep_command);
+    bool admitted = made && hf_executor_admit(executor, &task) == HF_ADMITTED;
+    note_lacking(shard, partition, held && made == admitted ? HF_LANES_NONE : executor->lacking);
+    if (admitted)
         count_sweep(shard, due_ns);
     run(shard);
+    return admitted;
+}
+
+/* What is due in the partition, bounded; returns how many commands that made. */
+static unsigned sweep_due(struct hf_shard *shard, uint32_t partition)
+{
+    unsigned made = 0;
+    while (made < SWEEPS_A_PARTITION && hf_shard_has_room(shard)) {
+        uint64_t due_ns = hf_engine_due(shard->node->engine, partition);
+        if (due_ns > shard->now_ns) {
+            note_lacking(shard, partition, HF_LANES_NONE);
+            break;
+        }
+        shard->was_due = true;
+        if (!sweep_partition(shard, partition, due_ns))
+            break;
+        made++;
+    }
     return made;
 }
 
@@ -51,7 +82,7 @@ static unsigned move_mark(struct hf_shard *shard)
     struct hf_node *node = shard->node;
     uint64_t steps = shard->executor->counters.steps, retention = node->options.retention_ns;
     uint64_t wall = node->time.clock->wall_ns(node->time.clock->context), earlier = wall < shard->now_ns ? wall : shard->now_ns;
-    if (shard->now_ns < shard->next_mark_ns || (steps == shard->steps_at_mark && shard->next_mark_ns != 0) || earlier < retention)
+    if (shard->now_ns < shard->next_mark_ns || (steps == shard->steps_at_mark && !shard->was_due && shard->next_mark_ns != 0) || earlier < retention)
         return 0;
     struct hf_command *mark = shard->sweep_command;
     *mark = (struct hf_command){.length = sizeof *mark, .opcode = HF_MARK, .version = HF_COMMAND_VERSION};
@@ -64,6 +95,7 @@ static unsigned move_mark(struct hf_shard *shard)
         return 0;
     run(shard);
     shard->counters.marks++;
+    shard->was_due = false;
     shard->steps_at_mark = shard->executor->counters.steps;
     shard->next_mark_ns = shard->now_ns + MARK_INTERVAL_NS;
     return 1;
@@ -76,15 +108,16 @@ unsigned hf_sweep_turn(struct hf_shard *shard)
         return 0;
     uint64_t began = hf_cycles();
     unsigned work = move_mark(shard);
+    bool left_over = false;
     uint32_t stride = node->shard_count, own = (node->partitions - shard->number + stride - 1) / stride, looked = 0;
     for (; looked < own && work < SWEEPS_A_TURN && hf_shard_has_room(shard); looked++) {
         uint32_t partition = shard->number + (shard->sweep_cursor + looked) % own * stride;
-        uint64_t due_ns = hf_engine_due(node->engine, partition);
-        if (due_ns <= shard->now_ns && sweep_partition(shard, partition, due_ns))
-            work++;
+        unsigned made = sweep_due(shard, partition);
+        work += made;
+        left_over |= made == SWEEPS_A_PARTITION;
     }
     shard->sweep_cursor = own == 0 ? 0 : (shard->sweep_cursor + looked) % own;
-    if (looked == own)
+    if (looked == own && !left_over)
         shard->next_sweep_ns = shard->now_ns + SWEEP_INTERVAL_NS;
     shard->counters.cycles_sweep += hf_cycles() - began;
     return work;
