@@ -263,7 +263,7 @@ static struct hf_session *shard_session(struct hf_client *client, unsigned shard
 void hf_client_welcomed(struct hf_client *client, const struct hf_welcome *welcome)
 {
     client->welcome = *welcome;
-    client->welcome_at_ns = hf_clock_ns();
+    client->welcome_at_ns = client->loop->now_ns;
     client->welcomed = true;
     client->status.shard_count = welcome->shard_count;
     client->status.partitions = welcome->partitions;

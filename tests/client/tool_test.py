@@ -1,0 +1,148 @@
+"""The holdfast tool as a person calls it: usage, reach, JSON. Arguments: the tool, and a peer that answers every command with OK."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOL, PEER = sys.argv[1:3]
+ID = '0123456789abcdef0123456789abcdef'
+LATENCIES = {'p50', 'p90', 'p99', 'p999', 'max'}
+
+
+def call(*arguments, server=None):
+    environment = dict(os.environ)
+    environment.pop('HOLDFAST_SERVER', None)
+    if server:
+        environment['HOLDFAST_SERVER'] = server
+    return subprocess.run([TOOL, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+def free_address():
+    """An address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return 'tcp://127.0.0.1:%d' % probe.getsockname()[1]
+
+
+class Usage(unittest.TestCase):
+    WRONG = [
+        [], ['nonsense'], ['sku'], ['sku', 'nonsense'], ['sku', 'get'], ['sku', 'get', 'x' * 17], ['sku', 'get', 'a', 'b'],
+        ['sku', 'define', 'a', '--per-order', '-1'], ['location', 'define', '0'], ['location', 'define', 'x'], ['stock', 'get', 'apple'],
+        ['stock', 'adjust', 'apple', '1', '5'], ['stock', 'receive', 'apple', '1', '0'], ['stock', 'set', 'apple', '1', '5', '--source', '1'],
+        ['stock', 'receive', 'apple', '1', '5', '--bucket', 'lost'], ['order', 'place'], ['order', 'place', 'apple'], ['order', 'place', 'apple:0:1'],
+        ['order', 'place', 'apple:1:0'], ['order', 'get', 'abc'], ['order', 'settle', ID], ['order', 'extend', ID], ['order', 'cancel', ID, '--what'],
+        ['load'], ['load', '--rate', '0'], ['load', '--rate', 'fast', '--seconds', '1'], ['load', '--rate', '0', '--orders', '1', '--batch', '1001'],
+        ['load', '--rate', '0', '--orders', '1', '--lines', '5', '--skus', '4'], ['load', '--trace', '/nonexistent.csv'], ['status', 'more'],
+        ['version', 'more'], ['--server', 'nowhere', 'status'], ['stock', 'import', '/nonexistent.csv'],
+    ]
+
+    def test_wrong_arguments_exit_with_2_and_a_sentence(self):
+        for arguments in self.WRONG:
+            with self.subTest(arguments=arguments):
+                done = call(*arguments)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertTrue(done.stderr)
+                self.assertEqual(done.stdout, '')
+
+    def test_help_goes_to_stdout_and_exits_with_0(self):
+        for arguments in (['--help'], ['sku', '--help'], ['sku', 'define', '--help'], ['stock', 'import', '--help'], ['order', 'place', '--help'],
+                          ['load', '--help'], ['follow', '--help'], ['status', '--help']):
+            with self.subTest(arguments=arguments):
+                done = call(*arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn('usage:', done.stdout)
+
+    def test_version_needs_no_server(self):
+        self.assertIn('version', json.loads(call('version', '--json').stdout))
+
+
+class Reach(unittest.TestCase):
+    def test_nobody_listening_exits_with_3(self):
+        address = free_address()
+        for arguments in (['status'], ['digest'], ['follow'], ['sku', 'get', 'apple'], ['order', 'place', 'apple:1:1'],
+                          ['load', '--rate', '0', '--orders', '1']):
+            with self.subTest(arguments=arguments):
+                done = call('--server', address, *arguments)
+                self.assertEqual(done.returncode, 3, done.stderr)
+                self.assertIn('cannot be reached', done.stderr)
+
+    def test_the_servers_address_comes_from_the_environment_too(self):
+        address = free_address()
+        self.assertIn(address, call('status', server=address).stderr)
+
+
+class AgainstPeer(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.peer = subprocess.Popen([PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        cls.server = cls.peer.stdout.readline().strip()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.stdin.close()
+        cls.peer.stdout.close()
+        cls.peer.wait(timeout=30)
+
+    def json(self, *arguments):
+        done = call('--json', *arguments, server=self.server)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.count('\n'), 1)
+        return json.loads(done.stdout)
+
+    def test_commands_print_one_line_of_json(self):
+        for arguments in (['sku', 'define', 'apple', '--name', 'An apple', '--per-order', '3'], ['location', 'define', '7'], ['location', 'list'],
+                          ['stock', 'receive', 'apple', '7', '5'], ['stock', 'adjust', 'apple', '7', '-5', '--reason', 'broken'],
+                          ['stock', 'set', 'apple', '7', '5', '--expect-version', '3'], ['order', 'ship', ID], ['order', 'extend', ID, '--ttl', '5'],
+                          ['order', 'settle', ID, '--amount', '5', '--currency', 'EUR', '--payment', 'p'], ['order', 'get', ID],
+                          ['order', 'result', ID, '--intent', '1', '--status', 'captured', '--amount', '5', '--currency', 'EUR']):
+            with self.subTest(arguments=arguments):
+                self.assertEqual(self.json(*arguments)['result'], 'OK')
+
+    def test_a_place_says_its_id(self):
+        placed = self.json('order', 'place', 'apple:7:2:199', 'pear:7:1', '--customer', '9')
+        self.assertRegex(placed['id'], '^[0-9a-f]{32}$')
+        self.assertEqual(placed['order'], 'HELD')
+        self.assertEqual(self.json('order', 'place', 'apple:7:2', '--id', ID)['id'], ID)
+
+    def test_load_reports_every_promised_field(self):
+        report = self.json('load', '--rate', '0', '--orders', '1000', '--connections', '2', '--batch', '16', '--inflight', '4', '--settle', '10')
+        for field in ('orders', 'granted', 'short', 'busy', 'refused', 'errors', 'unanswered', 'seconds', 'orders_per_s', 'response_us', 'service_us'):
+            self.assertIn(field, report)
+        self.assertEqual((report['orders'], report['granted'], report['unanswered']), (1000, 1000, 0))
+        self.assertEqual(set(report['response_us']), LATENCIES)
+        self.assertEqual(set(report['service_us']), LATENCIES)
+        values = report['response_us']
+        self.assertTrue(values['p50'] <= values['p90'] <= values['p99'] <= values['p999'] <= values['max'])
+
+    def test_load_replays_a_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'trace.csv')
+            with open(path, 'w', encoding='ascii') as file:
+                file.write('time,order,customer,store,sku,quantity,price\n')
+                for order in range(50):
+                    file.write(f'{order},o{order},1,3,apple,1,100\n{order},o{order},1,3,pear,2,50\n')
+            self.assertEqual(self.json('load', '--trace', path)['granted'], 50)
+            self.assertEqual(self.json('load', '--trace', path, '--orders', '120', '--rate', '10000')['granted'], 120)
+
+    def test_import_sets_every_row_and_names_bad_lines(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'stock.csv')
+            for text, wanted in (('sku,location,quantity\napple,1,5\npear,1,x\n', ':3: quantity'), ('sku,location\n', 'header must be exactly'),
+                                 ('sku,location,quantity\napple,1,5\napple,1,6\n', ':3: the cell stands in line 2')):
+                with open(path, 'w', encoding='ascii') as file:
+                    file.write(text)
+                done = call('stock', 'import', path, server=self.server)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(wanted, done.stderr)
+            with open(path, 'w', encoding='ascii') as file:
+                file.write('sku,location,quantity\n' + ''.join(f's{row},{1 + row % 3},{row}\n' for row in range(5000)))
+            report = self.json('stock', 'import', path)
+            self.assertEqual((report['rows'], report['applied'], report['refused']), (5000, 5000, 0))
+
+
+if __name__ == '__main__':
+    unittest.main(argv=[sys.argv[0], '-v'])
