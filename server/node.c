@@ -332,12 +332,23 @@ static void say_started(const struct hf_node *node)
                       7);
 }
 
-static void destroy(struct hf_node *node)
+/* Ends every thread before anything is freed: shards read each other's rings, and the service claims log space like a shard. */
+static void end_threads(struct hf_node *node)
 {
     hf_store_release_u32(&node->finished, 1);
+    for (unsigned i = 0; i < node->shard_count; i++)
+        if (node->shards[i])
+            hf_shard_join(node->shards[i]);
+    hf_service_destroy(node->service);
+    node->service = NULL;
     if (node->drainer_started)
         pthread_join(node->drainer, NULL);
-    hf_service_destroy(node->service);
+    node->drainer_started = false;
+}
+
+static void destroy(struct hf_node *node)
+{
+    end_threads(node);
     for (unsigned i = 0; i < node->shard_count; i++)
         hf_shard_destroy(node->shards[i]);
     hf_engine_destroy(node->engine);
@@ -361,8 +372,10 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
     }
     place_shards(node);
     code = start_threads(node);
-    if (code != 0)
+    if (code != 0) {
+        destroy(node);
         return fail(code, error, error_bytes, "threads could not be started");
+    }
     say_started(node);
     return 0;
 }
@@ -376,12 +389,7 @@ int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (hf_load_acquire_u32(&node->drained) < node->shard_count)
         hf_log_line_write(HF_LEVEL_WARN, "stopping although answers are still unsent: their clients do not read", NULL, 0);
-    hf_store_release_u32(&node->finished, 1);
-    for (unsigned i = 0; i < node->shard_count; i++)
-        hf_shard_join(node->shards[i]);
-    if (node->drainer_started)
-        pthread_join(node->drainer, NULL);
-    node->drainer_started = false;
+    end_threads(node);
     int code = hf_log_stop(node->log);
     if (code != 0)
         fail(code, error, error_bytes, "%s", hf_log_error(node->log));

@@ -74,6 +74,7 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
     uint64_t began = clock->monotonic_ns(clock->context);
     answer_plain(task, HF_BUSY);
     if (!take_every_word(service)) {
+        hf_executor_give_up(service->executor);
         give_every_word(service);
         return 0;
     }
@@ -99,6 +100,10 @@ static uint64_t serve_follow(struct hf_service *service, const struct hf_task *t
     uint32_t room = HF_ADMIN_ANSWER_BYTES_MAX - (uint32_t)sizeof *task->answer, bytes = task->command->arg;
     uint64_t next = task->command->body.follow.position;
     bytes = bytes == 0 || bytes > room ? room : bytes;
+    if (!service->reader) {
+        answer_plain(task, HF_NOT_FOUND);
+        return 0;
+    }
     answer_plain(task, HF_OK);
     int error = hf_log_reader_read(service->reader, next, task->answer + 1, &bytes, &next);
     if (error != 0) {
@@ -142,6 +147,7 @@ static uint64_t serve_location(struct hf_service *service, const struct hf_task 
             break;
         }
     }
+    hf_executor_give_up(executor);
     hf_store_release_u32(&node->paused, 0);
     return position;
 }
@@ -168,6 +174,8 @@ static unsigned serve_shard(struct hf_service *service, struct hf_shard *shard)
     unsigned served = 0;
     while (hf_spsc_get(shard->service.tasks, &task, 1, sizeof task) == 1) {
         struct hf_done done = {task.request, serve(service, &task)};
+        if (service->node->options.durability == HF_DURABILITY_ASYNC && done.position != 0)
+            task.answer->flags |= HF_ANSWER_ASYNC;
         uint32_t put = hf_spsc_put(shard->service.done, &done, 1, sizeof done);
         assert(put == 1); /* room was reserved by the shard's `outstanding` */
         (void)put;
