@@ -99,7 +99,7 @@ static int read_line(struct reader *reader)
     struct hf_trace *trace = &reader->trace;
     uint64_t time_ms, customer, store, quantity, price;
     struct hf_line line = {.quantity = 0};
-    if (!hf_csv_number(csv, 0, "time", 0, UINT64_MAX / 1000000000, &time_ms) || !hf_csv_number(csv, 2, "customer", 0, UINT64_MAX, &customer) ||
+    if (!hf_csv_number(csv, 0, "time", 0, UINT64_MAX / 1000000, &time_ms) || !hf_csv_number(csv, 2, "customer", 0, UINT64_MAX, &customer) ||
         !hf_csv_number(csv, 3, "store", 1, UINT32_MAX, &store) || !hf_csv_number(csv, 5, "quantity", 1, HF_QUANTITY_MAX, &quantity) ||
         !hf_csv_number(csv, 6, "price", 0, (1ull << 48) - 1, &price))
         return HF_E_USAGE;
