@@ -309,16 +309,32 @@ static const struct hf_backend_ops file_ops = {
     .close = file_close,
 };
 
+/* A new directory is an entry of its parent: without this a power cut could take all of it. */
+static int made_durable(int dir_fd)
+{
+    int parent = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int e = parent < 0 ? -1 : fsync(parent);
+    if (parent >= 0)
+        close(parent);
+    return e;
+}
+
 int hf_backend_file_open(const char *dir, bool read_only, struct hf_backend **out, char *error)
 {
     if (dir == NULL || strlen(dir) >= HF_FILE_DIR_BYTES)
         return hf_say(error, HF_E_USAGE, "the data directory's name is missing or longer than %d bytes", HF_FILE_DIR_BYTES - 1);
-    if (!read_only && mkdir(dir, 0750) != 0 && errno != EEXIST)
+    bool made = !read_only && mkdir(dir, 0750) == 0;
+    if (!read_only && !made && errno != EEXIST)
         return hf_say(error, HF_E_IO, "cannot make %s: %s; its parent must exist and be writable", dir, strerror(errno));
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return hf_say(error, errno == ENOENT || errno == ENOTDIR ? HF_E_USAGE : HF_E_IO, "cannot open the data directory %s: %s", dir,
                       strerror(errno));
+    if (made && made_durable(dir_fd) != 0) {
+        int saved = errno;
+        close(dir_fd);
+        return hf_say(error, HF_E_IO, "cannot make %s durable in its parent: %s", dir, strerror(saved));
+    }
     struct hf_file *file = calloc(1, sizeof *file);
     if (file == NULL) {
         close(dir_fd);

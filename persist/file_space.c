@@ -25,6 +25,8 @@
 
 enum { ZEROS_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, READY_BYTES = 16 << 20, WINDOW_BYTES = 8 << 20, RATE_LEAST_BYTES_S = 192 << 20, RETRY_MS = 500 };
 
+#define READY_NS 500000000u
+
 static struct hf_file_segment *slot_of(const struct hf_file *file, uint64_t position)
 {
     return &file->space.slots[position / file->geometry.segment_bytes % file->space.slot_count];
@@ -201,6 +203,23 @@ static int space_memory(struct hf_file *file)
     return 0;
 }
 
+/* What a start waits for: some room and, if that is quick, the rest of its segment, because writes into a file whose extents the filler still changes
+ * wait for the file system's journal. */
+static int fill_before_start(struct hf_file *file, uint64_t position)
+{
+    uint64_t least = position + (file->geometry.ahead_bytes < READY_BYTES ? file->geometry.ahead_bytes : READY_BYTES);
+    uint64_t segment = file->geometry.segment_bytes, rest = (least + segment - 1) / segment * segment;
+    uint64_t deadline_ns = hf_file_now_ns() + READY_NS;
+    if (rest > position + file->geometry.ahead_bytes)
+        rest = position + file->geometry.ahead_bytes;
+    int e = 0;
+    for (uint64_t filled = position; e == 0 && (filled < least || (filled < rest && hf_file_now_ns() < deadline_ns));) {
+        e = fill_slice(file, rest);
+        filled = hf_load_relaxed_u64(&file->space.filled);
+    }
+    return e;
+}
+
 int hf_file_space_start(struct hf_file *file, uint64_t position)
 {
     struct hf_file_space *space = &file->space;
@@ -211,9 +230,7 @@ int hf_file_space_start(struct hf_file *file, uint64_t position)
     hf_store_relaxed_u64(&space->appended, position);
     hf_store_relaxed_u64(&space->woken_at, position);
     hf_store_relaxed_u64(&space->retired, position / file->geometry.segment_bytes);
-    uint64_t ready = position + (file->geometry.ahead_bytes < READY_BYTES ? file->geometry.ahead_bytes : READY_BYTES);
-    while (e == 0 && hf_load_relaxed_u64(&space->filled) < ready)
-        e = fill_slice(file, ready);
+    e = fill_before_start(file, position);
     uint64_t filled = hf_load_relaxed_u64(&space->filled);
     if (e != 0 && (e == HF_E_IN_USE || filled - position < 2u * file->geometry.block_max)) {
         memcpy(file->base.error, space->error, sizeof file->base.error);

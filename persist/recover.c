@@ -284,6 +284,7 @@ int hf_log_recover(struct hf_log *log, hf_log_visit *visit, void (*prefetch)(voi
             return hf_say(log->error, e, "%s", log->backend->error);
     }
     log->info.clock_behind = log->info.last_time_ns > log->options.wall_ns;
+    hf_store_release_u64(&log->durable, log->tip.position); /* partner hf_log_durable */
     log->recovered = true;
     *info = log->info;
     return 0;

@@ -10,50 +10,65 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { CHUNK_BYTES_MOST = 2 << 20, CHUNKS = 5, KEPT = 2 /* chunks that stay readable: the newest and the one before */ };
+enum {
+    CHUNK_BYTES_MOST = 2 << 20,
+    THREADS = 3, /* one synchronous reader leaves a fast disk idle between its requests */
+    CHUNKS = 8,
+    KEPT = 2, /* chunks that stay readable: the newest asked for and the one before */
+};
 
 struct chunk {
     uint8_t *memory;
+    uint64_t ready; /* number + 1 of what is in memory; guarded by the mutex */
     int error;
+    char sentence[256];
 };
 
 struct hf_scan {
     struct hf_backend *backend;
     uint64_t chunk_bytes;
-    uint64_t first, end; /* chunk numbers; end: behind the last */
+    uint64_t end; /* number behind the last chunk */
     uint8_t *memory;
     struct chunk chunks[CHUNKS];
-    struct hf_read_cursor cursor; /* the reading thread's */
-    pthread_t thread;
-    bool runs;
+    pthread_t threads[THREADS];
+    unsigned thread_count;
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
-    uint64_t read;  /* chunks below this number are in memory or gone */
+    uint64_t next;  /* chunk that nobody reads yet */
     uint64_t asked; /* furthest chunk that was asked for */
     bool stop;
 };
 
+static void read_chunk(struct hf_scan *scan, struct hf_read_cursor *cursor, uint64_t number)
+{
+    struct chunk *chunk = &scan->chunks[number % CHUNKS];
+    bool absent;
+    chunk->error =
+        scan->backend->ops->read(scan->backend, cursor, number * scan->chunk_bytes, chunk->memory, (uint32_t)scan->chunk_bytes, &absent);
+    if (chunk->error != 0)
+        memcpy(chunk->sentence, cursor->error, sizeof chunk->sentence);
+}
+
 static void *scan_main(void *context)
 {
     struct hf_scan *scan = context;
+    struct hf_read_cursor cursor = {0};
     pthread_mutex_lock(&scan->mutex);
-    while (!scan->stop && scan->read < scan->end) {
-        if (scan->read >= scan->asked + 1 + CHUNKS - KEPT) {
+    while (!scan->stop && scan->next < scan->end) {
+        if (scan->next >= scan->asked + 1 + CHUNKS - KEPT) {
             pthread_cond_wait(&scan->changed, &scan->mutex);
             continue;
         }
-        uint64_t number = scan->read;
+        uint64_t number = scan->next++;
         pthread_mutex_unlock(&scan->mutex);
-        struct chunk *chunk = &scan->chunks[number % CHUNKS];
-        bool absent;
-        chunk->error = scan->backend->ops->read(scan->backend, &scan->cursor, number * scan->chunk_bytes, chunk->memory,
-                                                (uint32_t)scan->chunk_bytes, &absent);
+        read_chunk(scan, &cursor, number);
         pthread_mutex_lock(&scan->mutex);
-        scan->read++;
+        scan->chunks[number % CHUNKS].ready = number + 1;
         pthread_cond_broadcast(&scan->changed);
     }
     pthread_mutex_unlock(&scan->mutex);
+    scan->backend->ops->read_end(scan->backend, &cursor);
     return NULL;
 }
 
@@ -75,7 +90,7 @@ int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry,
     backend->ops->extent(backend, &first, &end);
     scan->backend = backend;
     scan->chunk_bytes = chunk_bytes_of(geometry);
-    scan->first = scan->read = scan->asked = from / scan->chunk_bytes;
+    scan->next = scan->asked = from / scan->chunk_bytes;
     scan->end = end / scan->chunk_bytes;
     void *memory = mmap(NULL, CHUNKS * scan->chunk_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
@@ -87,8 +102,9 @@ int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry,
         scan->chunks[i].memory = scan->memory + i * scan->chunk_bytes;
     pthread_mutex_init(&scan->mutex, NULL);
     pthread_cond_init(&scan->changed, NULL);
-    scan->runs = pthread_create(&scan->thread, NULL, scan_main, scan) == 0;
-    if (!scan->runs) {
+    while (scan->thread_count < THREADS && pthread_create(&scan->threads[scan->thread_count], NULL, scan_main, scan) == 0)
+        scan->thread_count++;
+    if (scan->thread_count == 0) {
         hf_scan_close(scan);
         return hf_say(error, HF_E_MEMORY, "cannot start the thread that reads the log ahead");
     }
@@ -108,26 +124,24 @@ int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, char
         scan->asked = number;
         pthread_cond_broadcast(&scan->changed);
     }
-    while (scan->read <= number)
+    const struct chunk *chunk = &scan->chunks[number % CHUNKS];
+    while (chunk->ready != number + 1)
         pthread_cond_wait(&scan->changed, &scan->mutex);
     pthread_mutex_unlock(&scan->mutex);
-    const struct chunk *chunk = &scan->chunks[number % CHUNKS];
     if (chunk->error != 0)
-        return hf_say(error, chunk->error, "%s", scan->cursor.error);
+        return hf_say(error, chunk->error, "%s", chunk->sentence);
     *at = chunk->memory + position % scan->chunk_bytes;
     return 0;
 }
 
 void hf_scan_close(struct hf_scan *scan)
 {
-    if (scan->runs) {
-        pthread_mutex_lock(&scan->mutex);
-        scan->stop = true;
-        pthread_cond_broadcast(&scan->changed);
-        pthread_mutex_unlock(&scan->mutex);
-        pthread_join(scan->thread, NULL);
-    }
-    scan->backend->ops->read_end(scan->backend, &scan->cursor);
+    pthread_mutex_lock(&scan->mutex);
+    scan->stop = true;
+    pthread_cond_broadcast(&scan->changed);
+    pthread_mutex_unlock(&scan->mutex);
+    for (unsigned i = 0; i < scan->thread_count; i++)
+        pthread_join(scan->threads[i], NULL);
     pthread_cond_destroy(&scan->changed);
     pthread_mutex_destroy(&scan->mutex);
     munmap(scan->memory, CHUNKS * scan->chunk_bytes);

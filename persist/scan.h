@@ -1,6 +1,6 @@
-/* The log read forward in large pieces, by a thread that stays a few pieces ahead.
+/* The log read forward in large pieces, by threads that stay a few pieces ahead.
  *
- * Owner: one thread; the reading thread is the scan's own. Memory: a few chunks, freed by close. Spans handed out stay valid until a span two
+ * Owner: one thread; the reading threads are the scan's own. Memory: a few chunks, freed by close. Spans handed out stay valid until a span two
  * chunks further is asked for. Failure: enum hf_error, sentence in `error`. */
 #ifndef HF_PERSIST_SCAN_H
 #define HF_PERSIST_SCAN_H

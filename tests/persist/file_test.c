@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -175,6 +176,53 @@ static void a_file_size_limit_lowers_the_watermark_and_loses_nothing(void **stat
     assert_true(help->seen > 10);
 }
 
+/* Writes until it is killed; says in shared memory how many records are durable. */
+static int write_until_killed(struct help *help, volatile uint64_t *durable_records)
+{
+    if (help_open(help) != 0 || hf_log_start(help->log, &help->buffer, &help->term) != 0)
+        return 1;
+    help->now_ns = help->options.wall_ns;
+    uint64_t ends[64], first = help->written;
+    *durable_records = first;
+    for (;;) {
+        if (help->written - *durable_records < 64) {
+            uint64_t slot = help->written % 64;
+            ends[slot] = help_write(help, 48 + 8 * (uint32_t)(slot * 37 % 300));
+        }
+        if (hf_log_drain(help->log, help->now_ns += 1000) < 0)
+            return 2;
+        while (*durable_records < help->written && ends[*durable_records % 64] <= hf_log_durable(help->log))
+            (*durable_records)++;
+    }
+}
+
+static void kills_at_any_moment_lose_nothing_durable(void **state)
+{
+    struct help *help = *state;
+    volatile uint64_t *durable = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(durable != MAP_FAILED);
+    help->options.segment_bytes = 1 << 20;
+    help->options.ahead_bytes = 2 << 20;
+    for (unsigned round = 0; round < 20; round++) {
+        uint64_t before = *durable;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(write_until_killed(help, durable));
+        for (unsigned i = 0; i < 2000 && *durable < before + 1 + round * 17; i++)
+            usleep(500);
+        kill(child, SIGKILL);
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        help_start(help);
+        assert_true(help->seen >= *durable);
+        help_close(help);
+        *durable = help->seen;
+    }
+    assert_true(*durable > 100);
+    munmap((void *)(uintptr_t)durable, 4096);
+}
+
 static void the_wall_clock_may_not_jump_far_ahead(void **state)
 {
     struct help *help = *state;
@@ -269,6 +317,7 @@ int main(void)
         ON_FILES(two_readers_share_a_stopped_directory_and_change_nothing),
         cmocka_unit_test(a_memory_file_system_is_written_through_the_page_cache),
         ON_FILES(a_file_size_limit_lowers_the_watermark_and_loses_nothing),
+        ON_FILES(kills_at_any_moment_lose_nothing_durable),
         ON_FILES(the_wall_clock_may_not_jump_far_ahead),
         ON_FILES(a_flipped_bit_before_the_end_is_damage_and_names_its_position),
         ON_FILES(a_missing_segment_is_damage),

@@ -315,7 +315,7 @@ static void power_cuts_at_any_operation_lose_nothing_durable(void **state)
     struct help *help = *state;
     uint64_t durable_records = 0;
     help->now_ns = HELP_WALL_NS;
-    for (unsigned round = 0; round < 60; round++) {
+    for (unsigned round = 0; round < 150; round++) {
         int e = help_open(help);
         if (e != 0)
             fail_msg("round %u: error %d: %s", round, e, hf_log_error(help->log));
