@@ -208,6 +208,18 @@ static bool rehold_fits(const struct hf_run *run, struct hf_order *order)
     return true;
 }
 
+/* A cell forced far below zero may have no room in its number for what leaves it. */
+static bool ship_fits(const struct hf_run *run, struct hf_order *order)
+{
+    struct hf_order_walk walk;
+    for (struct hf_order_line *line = hf_order_line_first(&walk, run->home, order); line; line = hf_order_line_next(&walk)) {
+        const struct hf_cell *cell = hf_cell_at(hf_line_partition(run->engine, line), line->cell);
+        if (!hf_fits_i32((int64_t)cell->sellable - cell->allocated))
+            return false;
+    }
+    return true;
+}
+
 /* --- what an order remembers of its commands --- */
 
 static const struct hf_remembered *history_find(const struct hf_partition *home, const struct hf_order *order, struct hf_id id)
@@ -353,6 +365,8 @@ static bool judge_verb(struct hf_run *run, struct hf_order *order, const struct 
         return false;
     if (history_kept(run->home, order) >= HF_HISTORY_MAX)
         return hf_refuse(run, HF_TOO_MANY, 0);
+    if ((*t)->move == HF_MOVE_SHIP && !ship_fits(run, order))
+        return hf_refuse(run, HF_OVERFLOW, 0);
     if ((*t)->move == HF_MOVE_REHOLD && !rehold_fits(run, order))
         *t = &stock_lost;
     return hf_room(run, HF_TABLE_COMMAND_IDS, 1);
@@ -439,7 +453,7 @@ static void answer_remembered(struct hf_run *run, const struct hf_order *order, 
 
 /* Precedence of results, first that applies: the id is remembered: the first result with REPEATED for the same body, else ID_REUSED; ID_TOO_OLD; ID_IN_FUTURE;
  * WRONG_ROUTE; DRAINING; for an order that is not here: settle with payment reference and amount: BAD_ARGUMENT, FULL, REFUND_DUE; else ID_TOO_OLD or
- * UNKNOWN_ORDER; BAD_ARGUMENT; UNKNOWN_INTENT; AMOUNT_MISMATCH; BAD_STATE; TOO_MANY; FULL; then OK or STOCK_LOST. */
+ * UNKNOWN_ORDER; BAD_ARGUMENT; UNKNOWN_INTENT; AMOUNT_MISMATCH; BAD_STATE; TOO_MANY; OVERFLOW; FULL; then OK or STOCK_LOST. */
 void hf_step_verb(struct hf_run *run)
 {
     const struct hf_command *command = run->command;

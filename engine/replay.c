@@ -7,17 +7,14 @@ static bool record_sound(const struct hf_record *record, uint32_t bytes, const s
     if (bytes < sizeof *record || record->length != bytes || record->version != HF_RECORD_VERSION || record->flags != 0 || bytes % 8 != 0 ||
         record->line_count > HF_LINES_MAX || record->intent_count > HF_INTENTS_MAX)
         return false;
-    for (int place = 0; place < 2; place++) {
-        uint32_t outcome = hf_outcome_bytes(record, place);
-        if (outcome + (uint64_t)sizeof **command > bytes)
-            continue;
-        const struct hf_command *at = (const struct hf_command *)(const void *)((const uint8_t *)record + outcome);
-        if ((at->opcode == HF_PLACE) == (place != 0) && at->length == bytes - outcome) {
-            *command = at;
-            return true;
-        }
-    }
-    return false;
+    /* Only a place leaves an order HELD at its first version; looking for the opcode where each form would put it could be led astray by keys that
+     * look like one. */
+    bool place = record->order == HF_HELD && record->state_version == 1;
+    uint32_t outcome = hf_outcome_bytes(record, place);
+    if (outcome + (uint64_t)sizeof **command > bytes)
+        return false;
+    *command = (const struct hf_command *)(const void *)((const uint8_t *)record + outcome);
+    return ((*command)->opcode == HF_PLACE) == place && (*command)->length == bytes - outcome;
 }
 
 /* The engine's own commands have no public form. */

@@ -351,7 +351,9 @@ void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
     uint32_t number = hf_engine_home(engine, step->command);
     struct hf_run run = {.engine = engine, .step = step, .command = step->command, .answer = step->answer, .home = &engine->partitions[number],
                          .home_number = number};
-    run.now_ns = hf_later(step->now_ns, run.home->last_ns);
+    /* A mark holds the words of its residue class alone: its home may be somebody else's now. */
+    bool at_home = step->command->opcode != HF_MARK;
+    run.now_ns = at_home ? hf_later(step->now_ns, run.home->last_ns) : step->now_ns;
     *step->answer = (struct hf_answer){.length = sizeof(struct hf_answer), .opcode = step->command->opcode};
     step->outcome_bytes = 0;
     step->reads_state = false;
@@ -359,6 +361,6 @@ void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
         hf_step_place(&run);
     else
         verb_of(step->command->opcode)(&run);
-    if (step->outcome_bytes != 0)
+    if (step->outcome_bytes != 0 && at_home)
         run.home->last_ns = run.now_ns;
 }

@@ -232,7 +232,6 @@ void hf_step_mark(struct hf_run *run)
     struct hf_engine *engine = run->engine;
     uint32_t modulus = command->body.mark.modulus ? command->body.mark.modulus : 1;
     bool moves = false;
-    run->now_ns = run->step->now_ns;
     for (uint64_t i = command->body.mark.residue; i <= engine->mask; i += modulus) {
         run->now_ns = hf_later(run->now_ns, engine->partitions[i].last_ns);
         moves |= engine->partitions[i].mark_ms < command->body.mark.mark_ms;

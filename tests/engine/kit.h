@@ -357,6 +357,49 @@ static inline void kit_audit(struct kit *kit)
     assert_int_equal(audit.violations, 0);
 }
 
+static inline uint64_t kit_hash_pool(uint64_t h, const struct hf_pool *pool)
+{
+    h = hf_digest_bytes(h, pool->rows, (size_t)(pool->used + 1) * pool->row_bytes);
+    return hf_digest_bytes(h, pool->free, pool->free_count * sizeof *pool->free);
+}
+
+static inline uint64_t kit_hash_index(uint64_t h, const struct hf_index *index)
+{
+    h = hf_digest_bytes(h, index->buckets, (index->mask + (size_t)1 + index->split) * sizeof *index->buckets);
+    return hf_digest_bytes(h, index->overflow, (index->overflow_used + (size_t)1) * sizeof *index->overflow);
+}
+
+/* Every byte that a step could have changed. */
+static inline uint64_t kit_memory(const struct kit *kit)
+{
+    uint64_t h = hf_digest_bytes(1, &kit->quota, sizeof kit->quota);
+    h = hf_digest_bytes(h, kit->engine, sizeof *kit->engine);
+    for (uint32_t i = 0; i <= kit->engine->mask; i++) {
+        const struct hf_partition *p = &kit->engine->partitions[i];
+        h = hf_digest_bytes(h, p, sizeof *p);
+        const struct hf_pool *pools[] = {&p->orders, &p->cells, &p->skus, &p->lines, &p->sides, &p->remembered, &p->limits};
+        const struct hf_index *indices[] = {&p->order_index, &p->cell_index, &p->sku_index, &p->remembered_index, &p->limit_index};
+        const struct hf_timers *timers[] = {&p->order_timers, &p->remembered_timers, &p->limit_timers};
+        for (unsigned k = 0; k < sizeof pools / sizeof pools[0]; k++)
+            h = kit_hash_pool(h, pools[k]);
+        for (unsigned k = 0; k < sizeof indices / sizeof indices[0]; k++)
+            h = kit_hash_index(h, indices[k]);
+        for (unsigned k = 0; k < sizeof timers / sizeof timers[0]; k++)
+            h = hf_digest_bytes(h, timers[k]->wheel, sizeof *timers[k]->wheel);
+    }
+    return hf_digest_bytes(h, kit->engine->locations, kit->engine->location_count * sizeof *kit->engine->locations);
+}
+
+/* Steps a command that must be refused with `result`, and looks at every byte before and after. */
+static inline void kit_refused(struct kit *kit, const struct hf_command *command, unsigned result)
+{
+    uint64_t digest = hf_engine_digest(kit->engine), memory = kit_memory(kit);
+    assert_string_equal(hf_result_name(kit_step(kit, command)), hf_result_name(result));
+    assert_int_equal(kit->step.outcome_bytes, 0);
+    assert_int_equal(hf_engine_digest(kit->engine), digest);
+    assert_int_equal(kit_memory(kit), memory);
+}
+
 /* Replays the log into another engine of other sizes and keys: the digests agree. */
 static inline void kit_replay(struct kit *kit)
 {
