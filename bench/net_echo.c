@@ -219,7 +219,7 @@ static void run(double seconds, unsigned connections, unsigned batch, unsigned f
 
 int main(int argc, char **argv)
 {
-    double seconds = argc > 1 ? atof(argv[1]) : 2;
+    double seconds = argc > 1 ? strtod(argv[1], NULL) : 2;
     pin(1);
     run(seconds, 8, 64, 16);
     run(seconds, 8, 8, 128);

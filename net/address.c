@@ -34,7 +34,7 @@ static bool hf_address_split(const char *address, char *host, size_t host_max, c
         return false;
     memcpy(host, from, (size_t)(end - from));
     host[end - from] = '\0';
-    strcpy(port, colon + 1);
+    memcpy(port, colon + 1, strlen(colon + 1) + 1);
     return true;
 }
 
@@ -60,23 +60,31 @@ static int hf_address_bind(int fd, const struct addrinfo *info)
 
 static uint16_t hf_address_port(int fd)
 {
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound;
+    memset(&bound, 0, sizeof bound);
     socklen_t bytes = sizeof bound;
-    if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0)
+    if (getsockname(fd, &bound.any, &bytes) != 0)
         return 0;
-    const void *at = &bound;
-    return ntohs(bound.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port : ((const struct sockaddr_in *)at)->sin_port);
+    return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
 }
 
 static int hf_address_open(const char *address, const struct addrinfo *info, bool shared_port, int *fd, uint16_t *port)
 {
-    const int on = 1;
+    const int on = 1, idle_s = 60, interval_s = 10, probes = 3;
     int socket_fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (socket_fd < 0)
         return hf_net_fail(HF_E_IO, "cannot listen on %s: no socket: %s", address, strerror(errno));
-    /* Accepted sockets inherit TCP_NODELAY from the one that listens. */
+    /* Accepted sockets inherit these from the one that listens. A peer that vanished without a word is noticed within 90 s. */
     setsockopt(socket_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(socket_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(socket_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     if (info->ai_family == AF_INET6)
         setsockopt(socket_fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (shared_port)

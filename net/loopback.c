@@ -355,7 +355,7 @@ int hf_loopback_listen(struct hf_transport *transport, const char *address)
     struct hf_loopback_listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return hf_net_fail(HF_E_MEMORY, "no memory for a listener");
-    strcpy(listener->name, name);
+    memcpy(listener->name, name, strlen(name) + 1);
     listener->transport = loopback;
     pthread_mutex_lock(&hf_loopback_registry_lock);
     listener->next = hf_loopback_registry;

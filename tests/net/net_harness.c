@@ -51,6 +51,7 @@ void port_answer(struct test_port *port, struct hf_request *request)
         answer->length = bytes;
         answer->opcode = command->opcode;
         answer->position = ++port->commands;
+        answer->value = request->number;
         answer->item_count = port->items;
         at += bytes;
         from += command->length;
@@ -126,7 +127,7 @@ static long client_push(struct test_client *client, const void *data, size_t byt
     return given >= 0 ? given : errno == EAGAIN ? 0 : -1;
 }
 
-static void client_pull(struct test_client *client)
+void client_look(struct test_client *client)
 {
     uint8_t *to = client->held + client->held_bytes;
     size_t room = sizeof client->held - client->held_bytes;
@@ -146,6 +147,13 @@ static void client_pull(struct test_client *client)
     client->held_bytes += taken > 0 ? (size_t)taken : 0;
 }
 
+bool client_has_frame(const struct test_client *client)
+{
+    struct hf_frame head;
+    memcpy(&head, client->held, sizeof head);
+    return client->held_bytes >= sizeof head && client->held_bytes >= head.length;
+}
+
 void client_give(struct test_client *client, struct test_port *port, const void *data, size_t bytes)
 {
     for (unsigned turns = 0; bytes > 0 && turns < TURNS_MAX; turns++) {
@@ -163,8 +171,8 @@ void client_give(struct test_client *client, struct test_port *port, const void 
 bool client_take(struct test_client *client, struct test_port *port, struct hf_frame *head, void *payload)
 {
     for (unsigned turns = 0; turns < TURNS_MAX; turns++) {
-        memcpy(head, client->held, sizeof *head);
-        if (client->held_bytes >= sizeof *head && client->held_bytes >= head->length) {
+        if (client_has_frame(client)) {
+            memcpy(head, client->held, sizeof *head);
             struct hf_frame plain = *head;
             plain.crc = 0;
             uint32_t bytes = head->length - (uint32_t)sizeof plain;
@@ -179,7 +187,7 @@ bool client_take(struct test_client *client, struct test_port *port, struct hf_f
         if (client->closed)
             return false;
         port_turn(port);
-        client_pull(client);
+        client_look(client);
     }
     fail_msg("no frame and no end came");
     return false;
@@ -195,7 +203,7 @@ void client_expect_silence(struct test_client *client, struct test_port *port)
 {
     for (int i = 0; i < SILENT_TURNS; i++) {
         port_turn(port);
-        client_pull(client);
+        client_look(client);
     }
     assert_false(client->closed);
     assert_int_equal(client->held_bytes, 0);
@@ -223,7 +231,7 @@ void client_expect_answer(struct test_client *client, struct test_port *port, ui
 void client_hello(struct test_client *client, struct test_port *port, uint64_t session, uint16_t credits)
 {
     struct hf_frame head;
-    struct hf_welcome welcome;
+    struct hf_welcome welcome = {0};
     client_give(client, port, scratch, make_hello(scratch, session, credits));
     assert_true(client_take(client, port, &head, &welcome));
     assert_int_equal(head.type, HF_WELCOME);

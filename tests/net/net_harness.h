@@ -49,6 +49,9 @@ void client_close(struct test_client *client);
 void client_give(struct test_client *client, struct test_port *port, const void *data, size_t bytes);
 /* The next frame, with port turns until it is there; its checksum is verified. False when the port has closed the connection. */
 bool client_take(struct test_client *client, struct test_port *port, struct hf_frame *head, void *payload);
+/* Takes in what has come, without a turn; and whether a whole frame is there. */
+void client_look(struct test_client *client);
+bool client_has_frame(const struct test_client *client);
 /* Turns the port until the connection is closed; fails when a frame comes first. */
 void client_expect_closed(struct test_client *client, struct test_port *port);
 /* A few turns after which nothing may have come. */

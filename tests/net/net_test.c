@@ -646,6 +646,80 @@ static void receive_gives_at_most_what_was_asked_and_keeps_the_rest(void **state
         client_expect_answer(&client, &port, number, 1);
 }
 
+/* ---- All of it together ---- */
+
+enum { CHAOS_CREDITS = 8, CHAOS_REQUESTS = 600 };
+
+static uint64_t chaos;
+
+static uint64_t draw(uint64_t below)
+{
+    chaos ^= chaos << 13, chaos ^= chaos >> 7, chaos ^= chaos << 17;
+    return (chaos >> 11) % below;
+}
+
+/* Takes the answers that have come; each must be that of its own number. `answered` holds which numbers have one. */
+static uint64_t take_answers(bool *answered, uint64_t oldest)
+{
+    static uint8_t payload[HF_FRAME_BYTES_MAX] __attribute__((aligned(8)));
+    struct hf_frame head;
+    while (client_has_frame(&client)) {
+        assert_true(client_take(&client, &port, &head, payload));
+        assert_int_equal(head.type, HF_ANSWER);
+        for (unsigned i = 0; i < head.count; i++)
+            assert_int_equal(((struct hf_answer *)(void *)payload)[i].value, head.request);
+        answered[head.request] = true;
+    }
+    while (answered[oldest])
+        oldest++;
+    return oldest;
+}
+
+static void answer_one_held(void)
+{
+    if (port.held_count == 0)
+        return;
+    unsigned i = (unsigned)draw(port.held_count);
+    port_answer(&port, port.held[i]);
+    port.held[i] = port.held[--port.held_count];
+}
+
+static void every_request_is_answered_through_resends_and_lost_connections(void **state)
+{
+    (void)state;
+    static bool answered[CHAOS_REQUESTS + 2];
+    memset(answered, 0, sizeof answered);
+    chaos = 0x5eed;
+    start(CHAOS_CREDITS);
+    port.hold = true;
+    uint64_t next = 1, oldest = 1, session = client.session;
+    for (unsigned step = 0; step < 200000 && oldest <= CHAOS_REQUESTS; step++) {
+        uint64_t what = draw(100);
+        if (what < 40 && next <= CHAOS_REQUESTS && next < oldest + CHAOS_CREDITS) {
+            give_request(&client, next++, 1 + (unsigned)draw(20));
+        } else if (what < 50 && next > oldest) {
+            /* What is not answered goes again, in order, as a client does that lost patience. */
+            give_request(&client, oldest, 1);
+        } else if (what < 80) {
+            answer_one_held();
+        } else if (what < 82) {
+            client_close(&client);
+            client_open(&client, &port);
+            client_hello(&client, &port, session, 0);
+            assert_int_equal(client.session, session);
+            for (uint64_t number = oldest; number < next; number++)
+                give_request(&client, number, 1);
+        }
+        port_turn(&port);
+        client_look(&client);
+        oldest = take_answers(answered, oldest);
+    }
+    assert_int_equal(oldest, CHAOS_REQUESTS + 1);
+    assert_int_equal(port_status(&port).credit_overrun + port_status(&port).bad_frame, 0);
+    assert_true(port_status(&port).resend_waiting > 0 && port_status(&port).resend_answered > 0);
+    port_answer_held(&port);
+}
+
 #define OVER_BOTH(name) cmocka_unit_test_setup_teardown(name, open_port, close_port)
 
 int main(void)
@@ -680,6 +754,7 @@ int main(void)
         OVER_BOTH(seeded_garbage_ends_only_its_own_connection),
         OVER_BOTH(two_hundred_connections_are_served_together),
         OVER_BOTH(receive_gives_at_most_what_was_asked_and_keeps_the_rest),
+        OVER_BOTH(every_request_is_answered_through_resends_and_lost_connections),
     };
     int failed = cmocka_run_group_tests_name("over the loopback transport", tests, NULL, NULL);
     over_tcp = true;
