@@ -23,7 +23,8 @@ const char *hf_result_advice(unsigned result)
         [HF_NO_SPACE] = "the disk under the log is nearly full; free space, running orders can still be settled and cancelled",
         [HF_DRAINING] = "the engine is stopping; send the same id to it again when it is back",
         [HF_ID_REUSED] = "this id was used for another command; make a fresh id for each new command",
-        [HF_ID_TOO_OLD] = "the id is older than the engine remembers, so it cannot tell whether it ran; look at the state, then use a fresh id",
+        [HF_ID_TOO_OLD] =
+            "the id is older than the engine remembers, so it cannot tell whether it ran; look at the state, then use a fresh id",
         [HF_ID_IN_FUTURE] = "the id is over an hour ahead of the engine's time; make ids from the time in WELCOME",
         [HF_WRONG_ROUTE] = "the route bits of the id are not those of the first line's SKU",
         [HF_TOO_MANY] = "the order has had 64 commands within the retention time; wait before sending another",
@@ -46,5 +47,6 @@ const char *hf_result_advice(unsigned result)
         [HF_REFUND_DUE] = "the order is forgotten; the payment is marked for refund",
         [HF_NOT_FOUND] = "nothing is stored under this key",
     };
-    return result < HF_RESULT_COUNT && advice[result] ? advice[result] : "this tool does not know the code; it may be older than the engine";
+    return result < HF_RESULT_COUNT && advice[result] ? advice[result]
+                                                      : "this tool does not know the code; it may be older than the engine";
 }

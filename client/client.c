@@ -162,7 +162,8 @@ static void free_client(struct hf_client *client)
     free(client);
 }
 
-static int start_client(struct hf_client *client, struct hf_loop *loop, const struct hf_client_options *options, char *error, size_t error_bytes)
+static int start_client(struct hf_client *client, struct hf_loop *loop, const struct hf_client_options *options, char *error,
+                        size_t error_bytes)
 {
     uint64_t seed[2];
     int failed = fill_options(client, options, error, error_bytes);
@@ -288,7 +289,8 @@ void hf_client_welcomed(struct hf_client *client, const struct hf_welcome *welco
 
 uint64_t hf_client_time_ms(struct hf_client *client)
 {
-    uint64_t time_ns = client->welcomed ? client->welcome.engine_time_ns + (client->loop->now_ns - client->welcome_at_ns) : clock_read_ns(CLOCK_REALTIME);
+    uint64_t time_ns = client->welcomed ? client->welcome.engine_time_ns + (client->loop->now_ns - client->welcome_at_ns)
+                                        : clock_read_ns(CLOCK_REALTIME);
     return time_ns / 1000000;
 }
 
@@ -375,8 +377,8 @@ uint8_t *hf_extension_put(uint8_t *at, uint16_t type, const void *bytes, uint16_
     return at + padded;
 }
 
-int hf_client_submit(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, void (*done)(void *context, const struct hf_reply *reply),
-                     void *context)
+int hf_client_submit(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns,
+                     void (*done)(void *context, const struct hf_reply *reply), void *context)
 {
     assert(batch->client == client && batch->state == HF_BATCH_FILLING);
     if (batch->count == 0) {
@@ -428,8 +430,8 @@ static void call_done(void *context, const struct hf_reply *reply)
     }
 }
 
-int hf_client_call(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, struct hf_answer *answers, size_t answer_bytes_max,
-                   uint16_t *refused)
+int hf_client_call(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, struct hf_answer *answers,
+                   size_t answer_bytes_max, uint16_t *refused)
 {
     struct call call = {.answers = answers, .bytes_max = answer_bytes_max, .refused = refused};
     *refused = 0;

@@ -9,14 +9,20 @@
 #include "client/random.h"
 
 enum {
-    HF_RECEIVE_BYTES = 1 << 18,       /* one recv takes up to this much, over the loop's shared buffer */
-    HF_SEND_FRAMES_MAX = 64,          /* gathered by one sendmsg */
+    HF_RECEIVE_BYTES = 1 << 18,                 /* one recv takes up to this much, over the loop's shared buffer */
+    HF_SEND_FRAMES_MAX = 64,                    /* gathered by one sendmsg */
     HF_SESSIONS_MAX = 1 + HF_CLIENT_SHARDS_MAX, /* the main one, then one a shard */
     HF_ERROR_BYTES = 256,
 };
 
 enum hf_session_state { HF_SESSION_UNUSED = 0, HF_SESSION_WAITING, HF_SESSION_CONNECTING, HF_SESSION_GREETING, HF_SESSION_OPEN };
-enum hf_batch_state { HF_BATCH_FREE = 0, HF_BATCH_FILLING, HF_BATCH_QUEUED, HF_BATCH_SENT, HF_BATCH_ABANDONED /* called back, slot still taken */ };
+enum hf_batch_state {
+    HF_BATCH_FREE = 0,
+    HF_BATCH_FILLING,
+    HF_BATCH_QUEUED,
+    HF_BATCH_SENT,
+    HF_BATCH_ABANDONED /* called back, slot still taken */
+};
 
 struct hf_batch {
     struct hf_batch *next; /* in the free list or a session's queue */

@@ -114,8 +114,8 @@ bool hf_csv_number(struct hf_csv *csv, unsigned column, const char *name, uint64
         fits = digit <= 9 && !__builtin_mul_overflow(value, 10u, &value) && !__builtin_add_overflow(value, digit, &value);
     }
     if (!fits || value < least || value > most) {
-        hf_csv_fail(csv, "%s '%.*s' is not a whole number from %" PRIu64 " to %" PRIu64, name, (int)(field->bytes < 40 ? field->bytes : 40), field->text,
-                    least, most);
+        hf_csv_fail(csv, "%s '%.*s' is not a whole number from %" PRIu64 " to %" PRIu64, name, (int)(field->bytes < 40 ? field->bytes : 40),
+                    field->text, least, most);
         return false;
     }
     *out = value;

@@ -1,5 +1,5 @@
-/* Latencies with a bounded relative error, in the manner of HdrHistogram (G. Tene): buckets double, each with 128 equal steps, so that a value is
- * known to 1/128. One thread; no memory beyond the struct; nothing fails: values beyond 2^42 ns (73 min) count as that. */
+/* Latencies with a bounded relative error, in the manner of HdrHistogram (G. Tene): buckets double, each with 128 equal steps, so that a
+ * value is known to 1/128. One thread; no memory beyond the struct; nothing fails: values beyond 2^42 ns (73 min) count as that. */
 #ifndef HF_CLIENT_HISTOGRAM_H
 #define HF_CLIENT_HISTOGRAM_H
 

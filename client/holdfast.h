@@ -1,14 +1,15 @@
 /* libholdfast: commands to a Holdfast engine, asynchronous, batched and pipelined.
  *
  * One loop, its clients and their batches belong to one thread; nothing here starts a thread or blocks, but hf_client_connect(),
- * hf_client_call() and hf_loop_poll(), which wait no longer than told. Memory is taken by hf_loop_create() and hf_client_create(), and once more when
- * a shard's session is first opened; sending and receiving allocate nothing.
+ * hf_client_call() and hf_loop_poll(), which wait no longer than told. Memory is taken by hf_loop_create() and hf_client_create(), and once
+ * more when a shard's session is first opened; sending and receiving allocate nothing.
  *
  * The path of a command: hf_client_batch() lends a frame, hf_batch_add() gives room in it, the caller fills the command in place,
  * hf_client_submit() queues it, hf_loop_poll() sends it and later calls back with the answers, which are read in place too.
  *
- * A connection that breaks is made anew, and what was not answered is sent again: under its old request numbers where the engine still knows
- * the session, as new frames where it does not. Ids make both safe, so every command that changes something carries one of hf_client_id().
+ * A connection that breaks is made anew, and what was not answered is sent again: under its old request numbers where the engine still
+ * knows the session, as new frames where it does not. Ids make both safe, so every command that changes something carries one of
+ * hf_client_id().
  *
  * Functions return 0 or a negative enum hf_error; hf_client_error() has the sentence. */
 #ifndef HF_CLIENT_HOLDFAST_H
@@ -36,15 +37,15 @@ struct hf_client_options {
 };
 
 struct hf_client_status {
-    bool connected;        /* the main session is open now */
+    bool connected; /* the main session is open now */
     bool ever_connected;
     bool async_durability; /* as WELCOME said: answers do not wait for the disk */
     unsigned shard_count;
     uint32_t partitions;
     uint64_t term, retention_ms;
-    unsigned batches_queued;    /* submitted and without an answer */
-    uint64_t connections;       /* made, over all sessions */
-    uint64_t disconnections;    /* lost after WELCOME */
+    unsigned batches_queued; /* submitted and without an answer */
+    uint64_t connections;    /* made, over all sessions */
+    uint64_t disconnections; /* lost after WELCOME */
     uint64_t sessions_resumed, sessions_replaced;
     uint64_t frames_sent, frames_resent, answers, protocol_errors, stray_answers, timeouts;
 };
@@ -86,13 +87,14 @@ int hf_loop_fd(const struct hf_loop *loop);
 
 /* Resolves the address (may block in the resolver) and begins to connect. `loop` NULL: a loop of its own. 0, HF_E_USAGE (bad address or
  * sizes), HF_E_MEMORY, HF_E_IO; `error` (may be NULL) gets the sentence. */
-int hf_client_create(struct hf_loop *loop, const struct hf_client_options *options, struct hf_client **out, char *error, size_t error_bytes);
+int hf_client_create(struct hf_loop *loop, const struct hf_client_options *options, struct hf_client **out, char *error,
+                     size_t error_bytes);
 /* Calls back every batch without an answer with HF_E_CLOSED, says BYE, frees. Not to be called from a callback. */
 void hf_client_destroy(struct hf_client *client);
 struct hf_loop *hf_client_loop(struct hf_client *client);
 
-/* Waits until the main session is open: 0, HF_E_TIMEOUT, or with `once` the failure of the first attempt (HF_E_CLOSED: nobody listens or the
- * connection broke; HF_E_PROTOCOL: not Holdfast). */
+/* Waits until the main session is open: 0, HF_E_TIMEOUT, or with `once` the failure of the first attempt (HF_E_CLOSED: nobody listens or
+ * the connection broke; HF_E_PROTOCOL: not Holdfast). */
 int hf_client_connect(struct hf_client *client, uint64_t timeout_ns, bool once);
 /* The last thing that went wrong, as a sentence; "" when nothing did. Valid until the next call on the client. */
 const char *hf_client_error(const struct hf_client *client);
@@ -109,8 +111,8 @@ unsigned hf_client_shard(const struct hf_client *client, uint16_t route);
 
 /* An empty batch for the shard, or NULL while all frames_max are in use: poll, then ask again. */
 struct hf_batch *hf_client_batch(struct hf_client *client, unsigned shard);
-/* Room for a command at the end of the batch, all zeros but length, opcode, version, line_count and ext_bytes (multiple of 8), for the caller
- * to fill in place before the next call; NULL when it does not fit, or when its answer might not. */
+/* Room for a command at the end of the batch, all zeros but length, opcode, version, line_count and ext_bytes (multiple of 8), for the
+ * caller to fill in place before the next call; NULL when it does not fit, or when its answer might not. */
 struct hf_command *hf_batch_add(struct hf_batch *batch, uint16_t opcode, uint16_t line_count, uint16_t ext_bytes);
 /* Writes one extension (type, length, bytes, zeros) at `at` and returns where the next begins; hf_extension_bytes() is what it takes. */
 uint8_t *hf_extension_put(uint8_t *at, uint16_t type, const void *bytes, uint16_t count);
@@ -128,18 +130,18 @@ static inline uint8_t *hf_command_extensions_rw(struct hf_command *command)
 }
 unsigned hf_batch_count(const struct hf_batch *batch);
 
-/* Queues the batch; `done` is called exactly once, from hf_loop_poll() or hf_client_destroy(), and the batch is the client's again after it.
- * deadline_ns 0: that of the options. Returns 0 or HF_E_USAGE (empty: it is discarded, done is not called). Frames leave in the order of
- * submission within a shard, as the session's credits allow. */
-int hf_client_submit(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, void (*done)(void *context, const struct hf_reply *reply),
-                     void *context);
+/* Queues the batch; `done` is called exactly once, from hf_loop_poll() or hf_client_destroy(), and the batch is the client's again after
+ * it. deadline_ns 0: that of the options. Returns 0 or HF_E_USAGE (empty: it is discarded, done is not called). Frames leave in the order
+ * of submission within a shard, as the session's credits allow. */
+int hf_client_submit(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns,
+                     void (*done)(void *context, const struct hf_reply *reply), void *context);
 /* Gives back a batch that is not to be submitted. */
 void hf_batch_discard(struct hf_batch *batch);
 
-/* Submits and polls until the batch is answered. Answers are copied to `answers` (answer_bytes_max bytes, 8-byte aligned; HF_FRAME_ANSWER_BYTES_MAX
- * is always enough). 0, or an error; a frame refused as a whole is HF_E_CLOSED with *refused set. */
-int hf_client_call(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, struct hf_answer *answers, size_t answer_bytes_max,
-                   uint16_t *refused);
+/* Submits and polls until the batch is answered. Answers are copied to `answers` (answer_bytes_max bytes, 8-byte aligned;
+ * HF_FRAME_ANSWER_BYTES_MAX is always enough). 0, or an error; a frame refused as a whole is HF_E_CLOSED with *refused set. */
+int hf_client_call(struct hf_client *client, struct hf_batch *batch, uint64_t deadline_ns, struct hf_answer *answers,
+                   size_t answer_bytes_max, uint16_t *refused);
 
 /* One sentence for a result: what it means and what to do. Static storage. */
 const char *hf_result_advice(unsigned result);

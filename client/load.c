@@ -23,7 +23,7 @@ struct frame {
     struct connection *connection;
     struct frame *next;
     struct hf_batch *batch;
-    uint64_t first_ns;    /* when its first command was ready */
+    uint64_t first_ns; /* when its first command was ready */
     uint32_t places;
     uint64_t intended_ns[]; /* of each place, in their order */
 };
@@ -229,10 +229,9 @@ static void on_verb(struct connection *connection, const struct hf_command *comm
     }
     counts->ok++;
     if (command->opcode == HF_SETTLE && answer)
-        want_verb(connection, &(struct verb){.order = order,
-                                             .amount = command->body.verb.amount,
-                                             .intent = (uint32_t)answer->value,
-                                             .opcode = HF_PAYMENT_RESULT});
+        want_verb(connection,
+                  &(struct verb){
+                      .order = order, .amount = command->body.verb.amount, .intent = (uint32_t)answer->value, .opcode = HF_PAYMENT_RESULT});
     else if (command->opcode == HF_PAYMENT_RESULT)
         want_verb(connection, &(struct verb){.order = order, .opcode = HF_SHIP});
 }
@@ -317,7 +316,8 @@ static struct frame *open_frame(struct connection *connection, unsigned shard, u
 }
 
 /* Room for a command, in a fresh frame when the one being filled is full. */
-static struct hf_command *add_command(struct connection *connection, unsigned shard, uint64_t now_ns, uint16_t opcode, uint16_t lines, uint16_t ext_bytes)
+static struct hf_command *add_command(struct connection *connection, unsigned shard, uint64_t now_ns, uint16_t opcode, uint16_t lines,
+                                      uint16_t ext_bytes)
 {
     struct frame *frame = open_frame(connection, shard, now_ns);
     struct hf_command *command = hf_batch_add(frame->batch, opcode, lines, ext_bytes);
@@ -518,7 +518,8 @@ static void run(struct load *load)
     uint64_t look_at_ns = 0, give_up_ns = UINT64_MAX;
     for (;;) {
         uint64_t now_ns = hf_loop_now_ns(load->loop);
-        bool stopping = now_ns >= stop_at_ns || told_to_stop(load) || (now_ns - load->last_heard_ns > gone_ns && now_ns - load->last_answer_ns > gone_ns);
+        bool stopping = now_ns >= stop_at_ns || told_to_stop(load) ||
+                        (now_ns - load->last_heard_ns > gone_ns && now_ns - load->last_answer_ns > gone_ns);
         if (now_ns >= look_at_ns) {
             look_at_connections(load);
             look_at_ns = now_ns + 10000000;

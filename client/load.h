@@ -1,7 +1,7 @@
 /* The load generator behind `holdfast load`: C connections in one thread, each with up to F frames of up to B commands in flight.
  *
- * Commands are built in the frames' own memory and answers are read in the receive buffer. Between sends it sleeps in the kernel, since it shares
- * the machine with the engine and the engine's disk. One run at a time owns everything here. */
+ * Commands are built in the frames' own memory and answers are read in the receive buffer. Between sends it sleeps in the kernel, since it
+ * shares the machine with the engine and the engine's disk. One run at a time owns everything here. */
 #ifndef HF_CLIENT_LOAD_H
 #define HF_CLIENT_LOAD_H
 
@@ -16,16 +16,16 @@ struct hf_load_options {
     uint64_t skus, lines, quantity;
     double zipf;
     unsigned connections, batch, inflight;
-    bool has_rate;                   /* rate 0: closed loop */
-    double rate;                     /* orders/s */
-    double seconds;                  /* 0: no end by time */
-    uint64_t orders;                 /* 0: no end by count; with neither, a trace runs once */
+    bool has_rate;   /* rate 0: closed loop */
+    double rate;     /* orders/s */
+    double seconds;  /* 0: no end by time */
+    uint64_t orders; /* 0: no end by count; with neither, a trace runs once */
     double settle_percent, cancel_percent;
     uint32_t ttl_ms;
     uint64_t seed;
-    uint64_t linger_ns;    /* a frame that is not full waits this long for more orders */
-    uint64_t warmup_ns;    /* answers before do not enter the latencies */
-    const char *acked_path; /* NULL: none */
+    uint64_t linger_ns;       /* a frame that is not full waits this long for more orders */
+    uint64_t warmup_ns;       /* answers before do not enter the latencies */
+    const char *acked_path;   /* NULL: none */
     const volatile int *stop; /* not NULL: ends the run when it becomes nonzero */
 };
 

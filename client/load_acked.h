@@ -1,5 +1,5 @@
-/* The file of what was acknowledged: `id RESULT` for a place, `id VERB RESULT` for what was done to an order (settle, result, ship, cancel; the id is
- * the order's). Appended with O_APPEND; buffered until flush. */
+/* The file of what was acknowledged: `id RESULT` for a place, `id VERB RESULT` for what was done to an order (settle, result, ship, cancel;
+ * the id is the order's). Appended with O_APPEND; buffered until flush. */
 #ifndef HF_CLIENT_LOAD_ACKED_H
 #define HF_CLIENT_LOAD_ACKED_H
 

@@ -47,7 +47,8 @@ struct hf_sku hf_load_sku(uint64_t rank)
     return sku;
 }
 
-/* A rank that the order's first `count` lines do not have. A skewed draw that keeps hitting what is there moves on to the next free rank. */
+/* A rank that the order's first `count` lines do not have. A skewed draw that keeps hitting what is there moves on to the next free rank.
+ */
 static uint64_t distinct_rank(struct hf_load_source *source, unsigned count)
 {
     uint64_t rank = 0;
@@ -71,7 +72,8 @@ static void generate(struct hf_load_source *source, struct hf_load_order *out)
         source->ranks[i] = rank;
         source->lines[i] = (struct hf_line){.sku = hf_load_sku(rank), .location = 1, .quantity = quantity, .price = 100 + rank % 900};
     }
-    *out = (struct hf_load_order){.lines = source->lines, .customer = 1 + hf_random_below(&source->random, 1000000), .line_count = (uint16_t)count};
+    *out = (struct hf_load_order){
+        .lines = source->lines, .customer = 1 + hf_random_below(&source->random, 1000000), .line_count = (uint16_t)count};
 }
 
 void hf_load_source_next(struct hf_load_source *source, struct hf_load_order *out)

@@ -203,7 +203,8 @@ static bool answers_whole(const struct hf_frame *frame)
     const uint8_t *at = (const uint8_t *)(frame + 1), *end = (const uint8_t *)frame + frame->length;
     for (unsigned i = 0; i < frame->count; i++) {
         const struct hf_answer *answer = (const struct hf_answer *)(const void *)at;
-        if ((size_t)(end - at) < sizeof *answer || answer->length < sizeof *answer || answer->length % 8 != 0 || answer->length > (size_t)(end - at))
+        if ((size_t)(end - at) < sizeof *answer || answer->length < sizeof *answer || answer->length % 8 != 0 ||
+            answer->length > (size_t)(end - at))
             return false;
         at += answer->length;
     }
@@ -255,8 +256,8 @@ static int on_refused(struct hf_session *session, const struct hf_frame *frame)
             hf_session_requeue(session);
             session->id = 0;
         }
-        hf_client_fail(session->client, HF_E_CLOSED, "%s refused the connection with %s: %s", session->client->server, hf_result_name(frame->result),
-                       hf_result_advice(frame->result));
+        hf_client_fail(session->client, HF_E_CLOSED, "%s refused the connection with %s: %s", session->client->server,
+                       hf_result_name(frame->result), hf_result_advice(frame->result));
         return HF_E_CLOSED;
     }
     struct hf_batch *batch = answered_batch(session, frame);

@@ -19,9 +19,9 @@ struct hf_tool {
 };
 
 struct hf_tool_command {
-    const char *name;  /* "version", or the word before its subcommands */
+    const char *name;                                        /* "version", or the word before its subcommands */
     int (*run)(struct hf_tool *tool, int argc, char **argv); /* argv[0] is the word behind the name; returns the exit status */
-    const char *usage; /* lines for --help */
+    const char *usage;                                       /* lines for --help */
 };
 
 /* The rows of the tool; ends with a NULL name. */
@@ -34,9 +34,9 @@ enum hf_tool_kind { HF_KIND_FLAG, HF_KIND_TEXT, HF_KIND_U64, HF_KIND_I64, HF_KIN
 struct hf_tool_option {
     const char *name; /* "--ttl", or without dashes: the next positional argument */
     enum hf_tool_kind kind;
-    void *out;     /* bool, const char *, uint64_t, int64_t, double */
+    void *out; /* bool, const char *, uint64_t, int64_t, double */
     bool required;
-    bool *given;   /* may be NULL */
+    bool *given; /* may be NULL */
 };
 
 /* 0, or HF_EXIT_USAGE after a sentence on stderr. --help prints the usage and returns -1. */
@@ -59,7 +59,8 @@ int hf_tool_finish(const struct hf_tool *tool, const struct hf_answer *answer, j
 /* Connects, or says why not: 0 or HF_EXIT_UNREACHABLE (HF_EXIT_USAGE for a bad address). */
 int hf_tool_connect(const struct hf_tool *tool, struct hf_client **out);
 
-/* One command and its answer. open: connects and lends a command to fill; send: 0 with *answer valid until close, or an exit status after a sentence. */
+/* One command and its answer. open: connects and lends a command to fill; send: 0 with *answer valid until close, or an exit status after a
+ * sentence. */
 struct hf_tool_call {
     struct hf_client *client;
     struct hf_batch *batch;

@@ -82,7 +82,8 @@ static int read_value(const struct hf_tool *tool, const struct hf_tool_option *o
     if (option->kind == HF_KIND_TEXT)
         *(const char **)option->out = text;
     else if (!read_number(option, text))
-        return hf_tool_usage(tool, "%s: '%s' is not a%s number that fits", option->name, text, option->kind == HF_KIND_U64 ? " whole, non-negative" : "");
+        return hf_tool_usage(tool, "%s: '%s' is not a%s number that fits", option->name, text,
+                             option->kind == HF_KIND_U64 ? " whole, non-negative" : "");
     return 0;
 }
 
@@ -95,7 +96,8 @@ static const struct hf_tool_option *find(const struct hf_tool_option *options, s
 }
 
 /* One --option at argv[*at]; steps *at over a value of its own. */
-static int read_option(const struct hf_tool *tool, int argc, char **argv, int *at, const struct hf_tool_option *options, size_t count, bool *seen)
+static int read_option(const struct hf_tool *tool, int argc, char **argv, int *at, const struct hf_tool_option *options, size_t count,
+                       bool *seen)
 {
     const char *word = argv[*at], *value = strchr(word, '=');
     const struct hf_tool_option *option = find(options, count, word, value ? (size_t)(value - word) : strlen(word));

@@ -14,7 +14,8 @@ int hf_tool_connect(const struct hf_tool *tool, struct hf_client **out)
         return hf_tool_fail(tool, failed == HF_E_USAGE ? HF_EXIT_USAGE : HF_EXIT_UNREACHABLE, "%s", error);
     if (hf_client_connect(*out, connect_timeout_ns, true) == 0)
         return 0;
-    hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "%s; is holdfastd running there? (--server or $HOLDFAST_SERVER names another)", hf_client_error(*out));
+    hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "%s; is holdfastd running there? (--server or $HOLDFAST_SERVER names another)",
+                 hf_client_error(*out));
     hf_client_destroy(*out);
     *out = NULL;
     return HF_EXIT_UNREACHABLE;
@@ -48,8 +49,8 @@ int hf_tool_call_send(const struct hf_tool *tool, struct hf_tool_call *call)
         return 0;
     if (refused)
         return hf_tool_fail(tool, HF_EXIT_REFUSED, "%s: %s", hf_result_name(refused), hf_result_advice(refused));
-    return hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "no answer in time; whether it was done is not known%s%s", *hf_client_error(call->client) ? ": " : "",
-                        hf_client_error(call->client));
+    return hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "no answer in time; whether it was done is not known%s%s",
+                        *hf_client_error(call->client) ? ": " : "", hf_client_error(call->client));
 }
 
 void hf_tool_call_close(struct hf_tool_call *call)

@@ -60,8 +60,8 @@ static json_t *touch_json(const struct hf_sku *sku, const struct hf_touch *touch
 {
     int64_t quantity = touch->flags & HF_TOUCH_NEGATIVE ? -(int64_t)touch->quantity : (int64_t)touch->quantity;
     json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:i}", "sku", hf_json_sku(sku), "location", (json_int_t)touch->location,
-                               "quantity", (json_int_t)quantity, "cell_version", (json_int_t)touch->cell_version, "sellable", touch->sellable,
-                               "reserved", touch->reserved, "allocated", touch->allocated, "index", touch->index);
+                               "quantity", (json_int_t)quantity, "cell_version", (json_int_t)touch->cell_version, "sellable",
+                               touch->sellable, "reserved", touch->reserved, "allocated", touch->allocated, "index", touch->index);
     if (touch->flags & HF_TOUCH_OVERSOLD)
         json_object_set_new(object, "oversold", json_true());
     if (touch->flags & HF_TOUCH_OTHER_BUCKET)
@@ -124,9 +124,10 @@ static void add_ids(json_t *object, const struct hf_command *command)
 static json_t *record_json(const struct hf_follow_head *head, const struct hf_record *record, const struct hf_command *command)
 {
     bool place = command->opcode == HF_PLACE;
-    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:s, s:i, s:I}", "position", (json_int_t)head->end_position, "term", (json_int_t)head->term,
-                               "time_ms", (json_int_t)(record->time_ns / 1000000), "command", hf_opcode_name(command->opcode), "result",
-                               hf_result_name(record->result), "home", record->home, "version", (json_int_t)record->state_version);
+    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:s, s:i, s:I}", "position", (json_int_t)head->end_position, "term",
+                               (json_int_t)head->term, "time_ms", (json_int_t)(record->time_ns / 1000000), "command",
+                               hf_opcode_name(command->opcode), "result", hf_result_name(record->result), "home", record->home, "version",
+                               (json_int_t)record->state_version);
     add_ids(object, command);
     if (hf_opcode_family(command->opcode) == HF_FAMILY_ORDER) {
         json_object_set_new(object, "order", json_string(hf_order_state_name(record->order)));
@@ -185,7 +186,8 @@ static int print_batch(const struct hf_tool *tool, struct follow *follow, const 
         const struct hf_record *record = (const struct hf_record *)(const void *)(head + 1);
         const struct hf_command *command = command_of(record, (size_t)(end - at) - sizeof *head);
         if (!command)
-            return hf_tool_fail(tool, HF_EXIT_REFUSED, "a record behind position %" PRIu64 " is of a form this tool does not know", follow->position);
+            return hf_tool_fail(tool, HF_EXIT_REFUSED, "a record behind position %" PRIu64 " is of a form this tool does not know",
+                                follow->position);
         hf_tool_print_record(tool, head, record, command);
         follow->term = head->term;
         follow->records++;

@@ -27,7 +27,7 @@ struct import {
     size_t table_mask;
     uint32_t *work; /* rows of the present pass */
     size_t work_count;
-    bool lost;      /* a frame had no answer */
+    bool lost; /* a frame had no answer */
     void (*on_answer)(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer);
 };
 
@@ -106,7 +106,8 @@ static int refuse_repeats(struct import *import, const char *path)
         struct row *row = &import->rows[i];
         uint32_t *found = entry(import, &row->sku, row->location);
         if (*found)
-            return hf_tool_fail(import->tool, HF_EXIT_USAGE, "%s:%u: the cell stands in line %u already", path, row->line, import->rows[*found - 1].line);
+            return hf_tool_fail(import->tool, HF_EXIT_USAGE, "%s:%u: the cell stands in line %u already", path, row->line,
+                                import->rows[*found - 1].line);
         *found = (uint32_t)i + 1;
     }
     return failed;
@@ -381,9 +382,9 @@ static int report(struct import *import, size_t locations)
             hf_tool_fail(import->tool, 0, "line %u: %s: %s", row->line, name, hf_result_advice(row->result));
     }
     size_t refused = import->row_count - applied - unchanged;
-    hf_tool_print(import->tool, json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "rows", (json_int_t)import->row_count, "applied", (json_int_t)applied,
-                                          "unchanged", (json_int_t)unchanged, "refused", (json_int_t)refused, "locations_defined",
-                                          (json_int_t)locations, "refused_by_code", codes));
+    hf_tool_print(import->tool, json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "rows", (json_int_t)import->row_count, "applied",
+                                          (json_int_t)applied, "unchanged", (json_int_t)unchanged, "refused", (json_int_t)refused,
+                                          "locations_defined", (json_int_t)locations, "refused_by_code", codes));
     return refused ? HF_EXIT_REFUSED : HF_EXIT_DONE;
 }
 

@@ -84,7 +84,8 @@ static json_t *latencies(const struct hf_histogram *histogram)
 
 static json_t *verbs(const struct hf_load_verbs *counts)
 {
-    return json_pack("{s:I, s:I, s:I}", "sent", (json_int_t)counts->sent, "ok", (json_int_t)counts->ok, "refused", (json_int_t)counts->refused);
+    return json_pack("{s:I, s:I, s:I}", "sent", (json_int_t)counts->sent, "ok", (json_int_t)counts->ok, "refused",
+                     (json_int_t)counts->refused);
 }
 
 /* BUSY and its kin stand in `busy` and by name here, SHORT has a field of its own. */

@@ -184,7 +184,8 @@ static int run_verb(struct hf_tool *tool, int argc, char **argv, uint16_t opcode
 {
     struct verb verb = {0};
     bool settles = opcode == HF_SETTLE, results = opcode == HF_PAYMENT_RESULT, money = settles || results;
-    struct hf_tool_option options[10] = {{"ID", HF_KIND_TEXT, &verb.order_text, .required = true}, {"--command-id", HF_KIND_TEXT, &verb.id_text}};
+    struct hf_tool_option options[10] = {{"ID", HF_KIND_TEXT, &verb.order_text, .required = true},
+                                         {"--command-id", HF_KIND_TEXT, &verb.id_text}};
     size_t count = 2;
     if (money) {
         options[count++] = (struct hf_tool_option){"--amount", HF_KIND_I64, &verb.amount, .required = true};
@@ -235,9 +236,10 @@ static json_t *order_lines(const uint8_t *at, const uint8_t *end)
     for (; (size_t)(end - at) >= sizeof(struct hf_order_line_item); at += sizeof(struct hf_order_line_item)) {
         struct hf_order_line_item line;
         memcpy(&line, at, sizeof line);
-        json_array_append_new(list, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "sku", hf_json_sku(&line.sku), "location",
-                                              (json_int_t)line.location, "quantity", (json_int_t)line.quantity, "price", (json_int_t)line.price,
-                                              "shipped", (json_int_t)line.shipped, "returned", (json_int_t)line.returned));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "sku", hf_json_sku(&line.sku), "location",
+                                        (json_int_t)line.location, "quantity", (json_int_t)line.quantity, "price", (json_int_t)line.price,
+                                        "shipped", (json_int_t)line.shipped, "returned", (json_int_t)line.returned));
     }
     return list;
 }
@@ -291,7 +293,8 @@ int hf_tool_order(struct hf_tool *tool, int argc, char **argv)
         {"place", order_place, "order place SKU:LOCATION:QUANTITY[:PRICE]... [--customer N] [--ttl MS] [--channel N] [--id ID]"},
         {"get", order_get, "order get ID"},
         {"settle", order_settle, "order settle ID --amount N --currency EUR --payment REFERENCE [--command-id ID]"},
-        {"result", order_result, "order result ID --intent N --status captured|failed|refunded|voided --amount N --currency EUR [--command-id ID]"},
+        {"result", order_result,
+         "order result ID --intent N --status captured|failed|refunded|voided --amount N --currency EUR [--command-id ID]"},
         {"ship", order_ship, "order ship ID [--command-id ID]"},
         {"cancel", order_cancel, "order cancel ID [--command-id ID]"},
         {"extend", order_extend, "order extend ID --ttl MS [--command-id ID]"},

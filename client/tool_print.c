@@ -45,9 +45,10 @@ json_t *hf_json_sku(const struct hf_sku *sku)
 json_t *hf_json_cell(const struct hf_cell_item *cell)
 {
     return json_pack("{s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:o, s:b}", "sku", hf_json_sku(&cell->sku), "location",
-                     hf_json_u64(cell->location), "sellable", cell->sellable, "damaged", cell->damaged, "quality_control", cell->quality_control,
-                     "reserved", cell->reserved, "allocated", cell->allocated, "safety_stock", cell->safety_stock, "incoming", cell->incoming,
-                     "available", (json_int_t)cell->available, "version", hf_json_u64(cell->version), "oversold", cell->oversold != 0);
+                     hf_json_u64(cell->location), "sellable", cell->sellable, "damaged", cell->damaged, "quality_control",
+                     cell->quality_control, "reserved", cell->reserved, "allocated", cell->allocated, "safety_stock", cell->safety_stock,
+                     "incoming", cell->incoming, "available", (json_int_t)cell->available, "version", hf_json_u64(cell->version),
+                     "oversold", cell->oversold != 0);
 }
 
 int hf_tool_sku(const struct hf_tool *tool, const char *text, struct hf_sku *out)
@@ -167,10 +168,10 @@ static void print_text(const json_t *value, int depth)
     json_t *member;
     size_t index;
     if (json_is_object(value)) {
-        json_object_foreach ((json_t *)value, key, member)
-            print_member(key, member, depth);
+        json_object_foreach((json_t *)value, key, member) print_member(key, member, depth);
     } else if (json_is_array(value)) {
-        json_array_foreach (value, index, member) {
+        json_array_foreach(value, index, member)
+        {
             char *line = json_dumps(member, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
             printf("%*s%s\n", 2 * depth, "", line ? line : "");
             free(line);

@@ -34,7 +34,8 @@ static int send_policy(const struct hf_tool *tool, struct hf_tool_call *call, co
     return hf_tool_call_send(tool, call);
 }
 
-static int define_sku(const struct hf_tool *tool, struct hf_tool_call *call, const struct hf_sku *sku, const char *name, const struct policy *policy)
+static int define_sku(const struct hf_tool *tool, struct hf_tool_call *call, const struct hf_sku *sku, const char *name,
+                      const struct policy *policy)
 {
     struct hf_command *command;
     int failed = hf_tool_call_open(tool, call, HF_DEFINE_SKU, 1, hf_extension_bytes((uint16_t)strlen(name)), &command);
@@ -88,9 +89,10 @@ static json_t *sku_json(const struct hf_answer *answer)
     memcpy(&item, answer + 1, sizeof item);
     size_t name_bytes = item.name_bytes < sizeof item.name ? item.name_bytes : sizeof item.name;
     return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:[]}", "sku", hf_json_sku(&item.sku), "name",
-                     json_stringn(item.name, name_bytes), "per_order", (json_int_t)item.per_order, "per_customer", (json_int_t)item.per_customer,
-                     "window_s", (json_int_t)item.window_s, "safety_stock", (json_int_t)item.safety_stock, "opens_ms", (json_int_t)item.opens_ms,
-                     "closes_ms", (json_int_t)item.closes_ms, "cells", (json_int_t)item.cells, "cell_list");
+                     json_stringn(item.name, name_bytes), "per_order", (json_int_t)item.per_order, "per_customer",
+                     (json_int_t)item.per_customer, "window_s", (json_int_t)item.window_s, "safety_stock", (json_int_t)item.safety_stock,
+                     "opens_ms", (json_int_t)item.opens_ms, "closes_ms", (json_int_t)item.closes_ms, "cells", (json_int_t)item.cells,
+                     "cell_list");
 }
 
 /* Appends the cells of one page; returns how many. */
@@ -187,7 +189,8 @@ static uint32_t append_locations(json_t *list, const struct hf_answer *answer)
     for (; (size_t)(end - at) >= sizeof(struct hf_location_item); at += sizeof(struct hf_location_item)) {
         const struct hf_location_item *item = (const struct hf_location_item *)(const void *)at;
         size_t bytes = item->name_bytes < sizeof item->name ? item->name_bytes : sizeof item->name;
-        json_array_append_new(list, json_pack("{s:o, s:o}", "location", hf_json_u64(item->location), "name", json_stringn(item->name, bytes)));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o}", "location", hf_json_u64(item->location), "name", json_stringn(item->name, bytes)));
         last = item->location;
     }
     return last;

@@ -58,14 +58,16 @@ static int run(const struct hf_tool *tool, struct stock_call *stock, uint16_t op
     struct hf_tool_call call;
     struct hf_command *command;
     uint16_t ext_bytes = (uint16_t)(text_bytes(stock->reason) + text_bytes(stock->reference) + text_bytes(stock->actor));
-    if ((stock->reason && strlen(stock->reason) > 128) || (stock->reference && strlen(stock->reference) > 128) || (stock->actor && strlen(stock->actor) > 128))
+    if ((stock->reason && strlen(stock->reason) > 128) || (stock->reference && strlen(stock->reference) > 128) ||
+        (stock->actor && strlen(stock->actor) > 128))
         return hf_tool_usage(tool, "reason, reference and actor have at most 128 bytes each");
     int failed = hf_tool_call_open(tool, &call, opcode, 1, ext_bytes, &command);
     if (failed)
         return failed;
     if (opcode != HF_GET_CELL)
         command->id = hf_client_id(call.client, hf_route(&stock->sku));
-    *hf_command_lines_rw(command) = (struct hf_line){.sku = stock->sku, .location = (uint32_t)stock->location, .quantity = (uint32_t)stock->quantity};
+    *hf_command_lines_rw(command) = (struct hf_line){
+        .sku = stock->sku, .location = (uint32_t)stock->location, .quantity = (uint32_t)stock->quantity};
     command->arg = stock->bucket;
     command->flags = (uint8_t)((stock->force ? HF_FLAG_FORCE : 0) | (stock->has_version ? HF_FLAG_EXPECT_VERSION : 0) |
                                (stock->has_source ? HF_FLAG_SOURCE : 0));
@@ -84,11 +86,17 @@ static int run(const struct hf_tool *tool, struct stock_call *stock, uint16_t op
     return failed;
 }
 
-#define HF_CELL_OPTIONS(stock)                                                                                                                       \
-    {"SKU", HF_KIND_TEXT, &(stock).sku_text, .required = true}, {"LOCATION", HF_KIND_U64, &(stock).location, .required = true}
-#define HF_TEXT_OPTIONS(stock)                                                                                                                       \
-    {"--bucket", HF_KIND_TEXT, &(stock).bucket_text}, {"--reason", HF_KIND_TEXT, &(stock).reason},                                                   \
-        {"--reference", HF_KIND_TEXT, &(stock).reference}, {"--actor", HF_KIND_TEXT, &(stock).actor}
+#define HF_CELL_OPTIONS(stock)                                       \
+    {"SKU", HF_KIND_TEXT, &(stock).sku_text, .required = true},      \
+    {                                                                \
+        "LOCATION", HF_KIND_U64, &(stock).location, .required = true \
+    }
+#define HF_TEXT_OPTIONS(stock)                                                                     \
+    {"--bucket", HF_KIND_TEXT, &(stock).bucket_text}, {"--reason", HF_KIND_TEXT, &(stock).reason}, \
+        {"--reference", HF_KIND_TEXT, &(stock).reference},                                         \
+    {                                                                                              \
+        "--actor", HF_KIND_TEXT, &(stock).actor                                                    \
+    }
 
 static int receive(struct hf_tool *tool, int argc, char **argv)
 {
@@ -150,9 +158,14 @@ int hf_tool_stock(struct hf_tool *tool, int argc, char **argv)
 {
     static const struct hf_tool_command rows[] = {
         {"import", hf_tool_import, "stock import FILE.csv    header: sku,location,quantity"},
-        {"receive", receive, "stock receive SKU LOCATION QUANTITY [--bucket sellable|quality_control] [--reason TEXT] [--reference TEXT] [--actor TEXT]"},
-        {"adjust", adjust, "stock adjust SKU LOCATION DELTA --reason TEXT [--bucket sellable|damaged|quality_control] [--force] [--reference TEXT] [--actor TEXT]"},
-        {"set", set, "stock set SKU LOCATION VALUE [--expect-version N] [--source N --sequence N] [--bucket B] [--force] [--reason TEXT] [--reference TEXT] [--actor TEXT]"},
+        {"receive", receive,
+         "stock receive SKU LOCATION QUANTITY [--bucket sellable|quality_control] [--reason TEXT] [--reference TEXT] [--actor TEXT]"},
+        {"adjust", adjust,
+         "stock adjust SKU LOCATION DELTA --reason TEXT [--bucket sellable|damaged|quality_control] [--force] [--reference TEXT] [--actor "
+         "TEXT]"},
+        {"set", set,
+         "stock set SKU LOCATION VALUE [--expect-version N] [--source N --sequence N] [--bucket B] [--force] [--reason TEXT] [--reference "
+         "TEXT] [--actor TEXT]"},
         {"get", get, "stock get SKU LOCATION"},
         {NULL, NULL, NULL},
     };

@@ -78,7 +78,8 @@ static int begin_order(struct reader *reader, uint64_t time_ms, uint64_t custome
         return HF_E_MEMORY;
     struct hf_csv_field *slot = name_slot(&reader->names, name);
     if (slot->text)
-        return hf_csv_fail(csv, "order '%.*s' was there before: the lines of an order must be adjacent", (int)(name->bytes < 40 ? name->bytes : 40), name->text);
+        return hf_csv_fail(csv, "order '%.*s' was there before: the lines of an order must be adjacent",
+                           (int)(name->bytes < 40 ? name->bytes : 40), name->text);
     *slot = *name;
     reader->names.used++;
     reader->order = *name;
@@ -88,8 +89,8 @@ static int begin_order(struct reader *reader, uint64_t time_ms, uint64_t custome
         reader->first_time_ms = time_ms;
     uint64_t since_ms = time_ms > reader->first_time_ms ? time_ms - reader->first_time_ms : 0;
     trace->length_ms = since_ms > trace->length_ms ? since_ms : trace->length_ms;
-    trace->orders[trace->order_count++] =
-        (struct hf_trace_order){.time_ms = since_ms, .customer = customer, .first_line = (uint32_t)trace->line_count};
+    trace->orders[trace->order_count++] = (struct hf_trace_order){
+        .time_ms = since_ms, .customer = customer, .first_line = (uint32_t)trace->line_count};
     return 0;
 }
 

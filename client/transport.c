@@ -144,9 +144,10 @@ static int64_t take_frames(struct hf_session *session, uint8_t *data, size_t byt
     size_t at = 0;
     while (bytes - at >= sizeof(struct hf_frame)) {
         struct hf_frame *frame = (struct hf_frame *)(void *)(data + at);
-        if (frame->magic != HF_FRAME_MAGIC || frame->version != HF_FRAME_VERSION || frame->length < sizeof *frame || frame->length % 8 != 0 ||
-            frame->length > HF_FRAME_ANSWER_BYTES_MAX) {
-            hf_client_fail(session->client, HF_E_PROTOCOL, "what came from %s is no Holdfast frame: is it the right port?", session->client->server);
+        if (frame->magic != HF_FRAME_MAGIC || frame->version != HF_FRAME_VERSION || frame->length < sizeof *frame ||
+            frame->length % 8 != 0 || frame->length > HF_FRAME_ANSWER_BYTES_MAX) {
+            hf_client_fail(session->client, HF_E_PROTOCOL, "what came from %s is no Holdfast frame: is it the right port?",
+                           session->client->server);
             return HF_E_PROTOCOL;
         }
         if (bytes - at < frame->length)
@@ -154,7 +155,8 @@ static int64_t take_frames(struct hf_session *session, uint8_t *data, size_t byt
         uint32_t crc = frame->crc;
         hf_frame_seal(frame);
         if (crc != frame->crc) {
-            hf_client_fail(session->client, HF_E_PROTOCOL, "a frame from %s has a wrong checksum: it was damaged on the way", session->client->server);
+            hf_client_fail(session->client, HF_E_PROTOCOL, "a frame from %s has a wrong checksum: it was damaged on the way",
+                           session->client->server);
             return HF_E_PROTOCOL;
         }
         int failed = hf_session_frame(session, frame);
@@ -302,7 +304,8 @@ void hf_session_tick(struct hf_session *session, uint64_t now_ns)
 void hf_session_goodbye(struct hf_session *session)
 {
     if (session->state == HF_SESSION_OPEN && session->send_offset == 0) {
-        struct hf_frame bye = {.magic = HF_FRAME_MAGIC, .version = HF_FRAME_VERSION, .type = HF_BYE, .length = sizeof bye, .session = session->id};
+        struct hf_frame bye = {
+            .magic = HF_FRAME_MAGIC, .version = HF_FRAME_VERSION, .type = HF_BYE, .length = sizeof bye, .session = session->id};
         hf_frame_seal(&bye);
         (void)!send(session->fd, &bye, sizeof bye, MSG_NOSIGNAL);
     }

@@ -380,7 +380,8 @@ static void answers_that_do_not_add_up_break_the_connection_with_a_sentence(void
 static void a_bad_address_is_refused_with_a_sentence(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "localhost", "udp://localhost:1", "tcp://", "tcp://:1", "tcp://localhost:", "tcp://localhost:port"};
+    static const char *const bad[] = {"",         "localhost",        "udp://localhost:1",   "tcp://",
+                                      "tcp://:1", "tcp://localhost:", "tcp://localhost:port"};
     for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct hf_client *client = NULL;
         char error[256] = "";

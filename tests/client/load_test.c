@@ -71,7 +71,8 @@ static void results_are_counted_by_what_they_mean(void **state)
     options.quantity = 7;
     struct hf_load_report *report = run(options, peer);
     assert_true(report->granted > 50 && report->shorted > 50 && report->refused[HF_UNKNOWN_SKU] > 50);
-    assert_int_equal(report->busy, report->refused[HF_BUSY] + report->refused[HF_NO_SPACE] + report->refused[HF_DRAINING] + report->refused[HF_FULL]);
+    assert_int_equal(report->busy,
+                     report->refused[HF_BUSY] + report->refused[HF_NO_SPACE] + report->refused[HF_DRAINING] + report->refused[HF_FULL]);
     assert_int_equal(report->granted + report->shorted + report->busy + report->refused[HF_UNKNOWN_SKU], 1000);
     free(report);
     peer_stop(peer);
@@ -167,7 +168,8 @@ static void a_trace_is_sent_by_its_times_and_repeated_under_new_ids(void **state
     (void)state;
     struct hf_trace_order orders[2] = {{.time_ms = 0, .customer = 1, .first_line = 0, .line_count = 2},
                                        {.time_ms = 20, .customer = 2, .first_line = 2, .line_count = 1}};
-    struct hf_line lines[3] = {{.sku = {{1, 0}}, .location = 1, .quantity = 1}, {.sku = {{2, 0}}, .location = 1, .quantity = 1},
+    struct hf_line lines[3] = {{.sku = {{1, 0}}, .location = 1, .quantity = 1},
+                               {.sku = {{2, 0}}, .location = 1, .quantity = 1},
                                {.sku = {{3, 0}}, .location = 2, .quantity = 1}};
     struct hf_trace trace = {.orders = orders, .lines = lines, .order_count = 2, .line_count = 3, .length_ms = 20};
     struct peer *peer = peer_start(&(struct peer_options){0});

@@ -1,4 +1,5 @@
-/* Answers every command of every frame with OK, as cheaply as it can: the ceiling of a load generator. Prints its address, ends with its stdin. */
+/* Answers every command of every frame with OK, as cheaply as it can: the ceiling of a load generator. Prints its address, ends with its
+ * stdin. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -38,8 +39,12 @@ static size_t welcome(uint8_t *at, const struct hf_frame *hello)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *head = (struct hf_frame){.type = HF_WELCOME, .length = sizeof *head + sizeof *body, .session = 1, .credits = hello->credits};
-    *body = (struct hf_welcome){.engine_time_ns = (uint64_t)now.tv_sec * 1000000000u, .partitions = 256, .shard_count = 1,
-                                .frame_bytes_max = HF_FRAME_BYTES_MAX, .answer_bytes_max = HF_FRAME_ANSWER_BYTES_MAX, .retention_ms = 600000};
+    *body = (struct hf_welcome){.engine_time_ns = (uint64_t)now.tv_sec * 1000000000u,
+                                .partitions = 256,
+                                .shard_count = 1,
+                                .frame_bytes_max = HF_FRAME_BYTES_MAX,
+                                .answer_bytes_max = HF_FRAME_ANSWER_BYTES_MAX,
+                                .retention_ms = 600000};
     return seal(head);
 }
 
@@ -49,7 +54,8 @@ static size_t answer(uint8_t *at, const struct hf_frame *request)
     struct hf_answer *answers = (struct hf_answer *)(void *)(head + 1);
     const struct hf_command *command = (const struct hf_command *)(const void *)(request + 1);
     for (unsigned i = 0; i < request->count; i++) {
-        answers[i] = (struct hf_answer){.length = sizeof *answers, .opcode = command->opcode, .order = HF_HELD, .position = 1, .version = 1, .value = 1};
+        answers[i] = (struct hf_answer){
+            .length = sizeof *answers, .opcode = command->opcode, .order = HF_HELD, .position = 1, .version = 1, .value = 1};
         command = hf_command_next(command);
     }
     *head = (struct hf_frame){.type = HF_ANSWER, .session = request->session, .request = request->request, .count = request->count};

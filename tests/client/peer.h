@@ -1,4 +1,5 @@
-/* A small peer for the client's tests: plain sockets in a thread of its own, the protocol's frames, and as much misbehaviour as a test asks for. */
+/* A small peer for the client's tests: plain sockets in a thread of its own, the protocol's frames, and as much misbehaviour as a test asks
+ * for. */
 #ifndef HF_TESTS_CLIENT_PEER_H
 #define HF_TESTS_CLIENT_PEER_H
 
@@ -9,8 +10,8 @@ struct peer;
 enum peer_greeting { PEER_WELCOME, PEER_SILENCE, PEER_GARBAGE, PEER_BAD_CRC, PEER_REFUSE_BUSY };
 
 struct peer_options {
-    unsigned shards;         /* 0: 1. Each has a listener and a port */
-    uint16_t credits;        /* 0: 64 */
+    unsigned shards;  /* 0: 1. Each has a listener and a port */
+    uint16_t credits; /* 0: 64 */
     enum peer_greeting greeting;
     unsigned break_after;    /* closes a connection once, when this many requests came in all, without answering the last */
     bool forget_sessions;    /* every HELLO gets a new session */
