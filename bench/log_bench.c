@@ -1,5 +1,5 @@
-/* The log against its device: bytes made durable by group commit (log buffer, hf_log_drain) and by a bare loop of O_DIRECT|O_DSYNC writes of the
- * same size into zero-filled space, interleaved. And how fast a log is read back.
+/* The log against its device: bytes made durable by group commit (log buffer, hf_log_drain) and by a bare loop of O_DIRECT|O_DSYNC writes
+ * of the same size into zero-filled space, interleaved. And how fast a log is read back.
  *
  * log_bench [--dir DIR] [--runs N] [--quick]: one JSON object a line {case, value, unit, against, ratio, runs, spread}; medians. */
 #include "persist/log.h"
@@ -15,7 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUNS_MAX = 32, RECORD_BYTES = 168, BATCH_RECORDS = 64, DEVICE_FILE_BYTES = 64 << 20, LATENCIES_MAX = 1 << 16, COMMIT_AHEAD = 512 << 20, LATENCY_AHEAD = 128 << 20 };
+enum {
+    RUNS_MAX = 32,
+    RECORD_BYTES = 168,
+    BATCH_RECORDS = 64,
+    DEVICE_FILE_BYTES = 64 << 20,
+    LATENCIES_MAX = 1 << 16,
+    COMMIT_AHEAD = 512 << 20,
+    LATENCY_AHEAD = 128 << 20
+};
 
 struct bench {
     char dir[256];
@@ -141,7 +149,8 @@ static struct hf_log *log_start(const struct bench *bench, uint64_t ahead, struc
     uint64_t term;
     char dir[300];
     snprintf(dir, sizeof dir, "%s/log", bench->dir);
-    struct hf_log_options options = {.dir = dir, .ahead_bytes = ahead, .shards = 1, .batch_bytes_max = 64 << 10, .wall_ns = 1, .lock_wait_ms = 5000};
+    struct hf_log_options options = {
+        .dir = dir, .ahead_bytes = ahead, .shards = 1, .batch_bytes_max = 64 << 10, .wall_ns = 1, .lock_wait_ms = 5000};
     int e = hf_log_open(&options, &log, &info);
     if (e != 0)
         die("log", hf_log_error(NULL));
@@ -195,7 +204,8 @@ static double log_run(struct bench *bench, struct hf_log *log, struct hf_log_buf
     hf_log_status(log, &before);
     uint64_t start = now_ns(), first = hf_log_durable(log);
     while (now_ns() - start < bench->run_ns) {
-        while (hf_log_buffer_position(buffer) - hf_log_durable(log) < ahead && hf_log_buffer_has_room(buffer, 0) && hf_log_watermark(log) == 0)
+        while (hf_log_buffer_position(buffer) - hf_log_durable(log) < ahead && hf_log_buffer_has_room(buffer, 0) &&
+               hf_log_watermark(log) == 0)
             write_batch(buffer, BATCH_RECORDS);
         turn(log);
     }
@@ -238,8 +248,10 @@ static void bench_commit(struct bench *bench, const char *name, uint64_t ahead)
         device_bytes.value[device_bytes.count++] = device_run(bench, bytes) / 1e6;
     }
     hf_log_status(log, &status);
-    fprintf(stderr, "%s: last mean write %" PRIu32 " bytes, direct %d, dsync %d, most in flight %" PRIu64 ", mean write %" PRIu64 " us, max %" PRIu64
-            " us\n", name, bytes, status.direct, status.dsync, status.inflight_max, status.write_ns_sum / (status.writes + 1) / 1000,
+    fprintf(stderr,
+            "%s: last mean write %" PRIu32 " bytes, direct %d, dsync %d, most in flight %" PRIu64 ", mean write %" PRIu64
+            " us, max %" PRIu64 " us\n",
+            name, bytes, status.direct, status.dsync, status.inflight_max, status.write_ns_sum / (status.writes + 1) / 1000,
             status.write_ns_max / 1000);
     if (hf_log_stop(log) != 0)
         die("log", hf_log_error(log));
@@ -292,8 +304,8 @@ static void bench_recovery(struct bench *bench)
         if (hf_log_recover(log, visit_nothing, NULL, &bytes, UINT64_MAX, &info) != 0)
             die("recovery", hf_log_error(log));
         rate.value[rate.count++] = (double)info.records * 1e9 / (double)(now_ns() - start);
-        fprintf(stderr, "read-back: %" PRIu64 " records, %" PRIu64 " bytes, %.0f ns of this thread's processor time each\n", info.records, info.bytes,
-                (double)(cpu_ns() - cpu_start) / (double)(info.records + 1));
+        fprintf(stderr, "read-back: %" PRIu64 " records, %" PRIu64 " bytes, %.0f ns of this thread's processor time each\n", info.records,
+                info.bytes, (double)(cpu_ns() - cpu_start) / (double)(info.records + 1));
         hf_log_close(log);
     }
     print_row("read-back", "records/s", NULL, &rate, NULL);
@@ -309,7 +321,8 @@ int main(int argc, char **argv)
 {
     static struct bench bench = {.runs = 5, .run_ns = 250000000};
     const char *dir = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-    const struct option options[] = {{"dir", required_argument, NULL, 'd'}, {"runs", required_argument, NULL, 'r'}, {"quick", no_argument, NULL, 'q'}, {0}};
+    const struct option options[] = {
+        {"dir", required_argument, NULL, 'd'}, {"runs", required_argument, NULL, 'r'}, {"quick", no_argument, NULL, 'q'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 'd')
             dir = optarg;

@@ -1,9 +1,9 @@
 /* Where blocks go: the one small interface under the log. Nothing above it knows of files.
  *
- * Purpose: append(block) ends as durable, fenced or unknown; the last two end the process's right to serve. Reading delivers spans of the log.
- * Threads: the drainer calls everything but read(), which any thread may call with a cursor of its own, and space_end()/space_failing(),
- *   which any thread may call.
- * Failure: enum hf_error, with a sentence in backend->error. A failed append is reported by poll and never retried. */
+ * Purpose: append(block) ends as durable, fenced or unknown; the last two end the process's right to serve. Reading delivers spans of the
+ * log. Threads: the drainer calls everything but read(), which any thread may call with a cursor of its own, and
+ * space_end()/space_failing(), which any thread may call. Failure: enum hf_error, with a sentence in backend->error. A failed append is
+ * reported by poll and never retried. */
 #ifndef HF_PERSIST_BACKEND_H
 #define HF_PERSIST_BACKEND_H
 
@@ -36,13 +36,14 @@ enum { HF_ERROR_BYTES = 512 };
 struct hf_backend {
     const struct hf_backend_ops *ops;
     bool direct, dsync;
-    unsigned depth;         /* appends worth having in flight; set by space_start */
+    unsigned depth; /* appends worth having in flight; set by space_start */
     char error[HF_ERROR_BYTES];
 };
 
 struct hf_backend_ops {
     const char *name;
-    /* Takes the right to write (or, shared, to read) for as long as the backend lives and writes of it are under way; HF_E_IN_USE after wait_ms. */
+    /* Takes the right to write (or, shared, to read) for as long as the backend lives and writes of it are under way; HF_E_IN_USE after
+     * wait_ms. */
     int (*lock)(struct hf_backend *backend, bool shared, uint64_t wait_ms);
     /* One copy of the manifest; *bytes: in room, out what is there (0: none). */
     int (*manifest_read)(struct hf_backend *backend, unsigned copy, void *buf, uint32_t *bytes);
@@ -52,12 +53,14 @@ struct hf_backend_ops {
     int (*attach)(struct hf_backend *backend, const struct hf_geometry *geometry);
     /* First position that exists and position behind the last; equal: nothing. */
     void (*extent)(struct hf_backend *backend, uint64_t *first, uint64_t *end);
-    /* Reads `bytes` (multiple of 4096, within one segment) at `position` into 4 KiB aligned memory; what does not exist is zeros and *absent. Any thread. */
+    /* Reads `bytes` (multiple of 4096, within one segment) at `position` into 4 KiB aligned memory; what does not exist is zeros and
+     * *absent. Any thread. */
     int (*read)(struct hf_backend *backend, struct hf_read_cursor *cursor, uint64_t position, void *buf, uint32_t bytes, bool *absent);
     void (*read_end)(struct hf_backend *backend, struct hf_read_cursor *cursor);
     /* Makes everything from `position` on that was read durable. */
     int (*flush)(struct hf_backend *backend, uint64_t position);
-    /* Zeroed space from `position` on, at least a first part; the rest follows by itself. Appends come from memory..memory + bytes. Probes. */
+    /* Zeroed space from `position` on, at least a first part; the rest follows by itself. Appends come from memory..memory + bytes. Probes.
+     */
     int (*space_start)(struct hf_backend *backend, uint64_t position, void *memory, size_t bytes);
     /* Where the space ends that appends may go to. Any thread. */
     uint64_t (*space_end)(const struct hf_backend *backend);
@@ -78,7 +81,8 @@ struct hf_backend_ops {
 struct hf_log_options;
 struct hf_sim_disk;
 
-/* 0 and a backend the caller ends by ops->close; or an error and its sentence in error (HF_ERROR_BYTES). File: makes the directory unless read_only. */
+/* 0 and a backend the caller ends by ops->close; or an error and its sentence in error (HF_ERROR_BYTES). File: makes the directory unless
+ * read_only. */
 int hf_backend_file_open(const char *dir, bool read_only, struct hf_backend **out, char *error);
 int hf_backend_sim_open(struct hf_sim_disk *disk, struct hf_backend **out, char *error);
 int hf_backend_null_open(struct hf_backend **out, char *error);

@@ -61,8 +61,9 @@ static int file_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
     file->lock_deadline_ns = hf_file_now_ns() + wait_ms * 1000000;
     int e = hf_file_lock(file->lock_fd, shared ? LOCK_SH : LOCK_EX, file->lock_deadline_ns);
     if (e == HF_E_IN_USE)
-        return hf_say(backend->error, e, "%s is in use by another process (waited %" PRIu64 " ms for %s/lock); stop it or use another --data",
-                      file->dir, wait_ms, file->dir);
+        return hf_say(backend->error, e,
+                      "%s is in use by another process (waited %" PRIu64 " ms for %s/lock); stop it or use another --data", file->dir,
+                      wait_ms, file->dir);
     if (e != 0)
         return hf_say(backend->error, e, "cannot lock %s/lock: %s", file->dir, strerror(errno));
     return 0;
@@ -205,8 +206,8 @@ static int file_read(struct hf_backend *backend, struct hf_read_cursor *cursor, 
         if (n < 0) {
             char name[32];
             hf_file_segment_name(position - position % file->geometry.segment_bytes, name);
-            snprintf(cursor->error, sizeof cursor->error, "cannot read %s at position %" PRIu64 ": %s; check the disk", name, position + got,
-                     strerror(errno));
+            snprintf(cursor->error, sizeof cursor->error, "cannot read %s at position %" PRIu64 ": %s; check the disk", name,
+                     position + got, strerror(errno));
             return HF_E_IO;
         }
         if (n == 0)
@@ -232,8 +233,9 @@ static int file_flush(struct hf_backend *backend, uint64_t position)
         if (fd >= 0)
             close(fd);
         if (!ok)
-            return hf_say(backend->error, HF_E_IO, "cannot flush %s/%s: %s; what was read is not known to be durable, so the start is refused",
-                          file->dir, name, strerror(saved));
+            return hf_say(backend->error, HF_E_IO,
+                          "cannot flush %s/%s: %s; what was read is not known to be durable, so the start is refused", file->dir, name,
+                          strerror(saved));
     }
     return 0;
 }

@@ -208,8 +208,8 @@ static int sim_fault(struct hf_backend *backend, const struct sim_write *write, 
         return 1;
     }
     keep_some(disk, write);
-    return hf_say(backend->error, HF_E_IO, "simulated %s write at position %" PRIu64, disk->fault == HF_SIM_WRITE_SHORT ? "short" : "failed",
-                  write->position);
+    return hf_say(backend->error, HF_E_IO, "simulated %s write at position %" PRIu64,
+                  disk->fault == HF_SIM_WRITE_SHORT ? "short" : "failed", write->position);
 }
 
 static void write_gone(struct hf_sim_disk *disk, unsigned index)

@@ -1,7 +1,8 @@
 /* A disk in memory that fails on order: for tests of the log without a file system.
  *
- * Purpose: power cuts that keep any subset of the sectors under way, torn and failed writes, a full disk, slowness; all of it from one seed.
- * Threads: one. Memory: grows with what is written (tests only). It outlives the logs that are opened on it: pass it as backend_options. */
+ * Purpose: power cuts that keep any subset of the sectors under way, torn and failed writes, a full disk, slowness; all of it from one
+ * seed. Threads: one. Memory: grows with what is written (tests only). It outlives the logs that are opened on it: pass it as
+ * backend_options. */
 #ifndef HF_PERSIST_BACKEND_SIM_H
 #define HF_PERSIST_BACKEND_SIM_H
 
@@ -22,10 +23,12 @@ enum hf_sim_fault { HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FENCED };
 struct hf_sim_disk *hf_sim_disk_new(const struct hf_sim_options *options);
 void hf_sim_disk_free(struct hf_sim_disk *disk);
 
-/* The power goes at the `operations`-th operation from now (appends, polls with writes under way, manifest writes): everything fails from then on. */
+/* The power goes at the `operations`-th operation from now (appends, polls with writes under way, manifest writes): everything fails from
+ * then on. */
 void hf_sim_disk_crash_after(struct hf_sim_disk *disk, uint64_t operations);
 bool hf_sim_disk_crashed(const struct hf_sim_disk *disk);
-/* Power is back: of each write under way an arbitrary subset of 512-byte sectors was kept. Also ends a log that was closed without a stop. */
+/* Power is back: of each write under way an arbitrary subset of 512-byte sectors was kept. Also ends a log that was closed without a stop.
+ */
 void hf_sim_disk_restart(struct hf_sim_disk *disk);
 
 /* The `appends`-th append from now ends with this fault. */

@@ -10,7 +10,7 @@
 enum hf_block_verdict {
     HF_BLOCK_ABSENT, /* no header that stands at its own position, or one that does not check */
     HF_BLOCK_SOUND,
-    HF_BLOCK_NEWER,  /* checks, and has a format newer than ours */
+    HF_BLOCK_NEWER, /* checks, and has a format newer than ours */
 };
 
 /* CRC-32C of the block's `length` bytes with the checksum field taken as 0, seeded. */

@@ -95,7 +95,8 @@ static int start_space(struct hf_log *log)
 int hf_log_start(struct hf_log *log, struct hf_log_buffer **buffer, uint64_t *term)
 {
     assert(!log->started && !log->options.read_only);
-    int e = log->recovered || log->info.fresh ? check_clock(log) : hf_say(log->error, HF_E_USAGE, "a log is recovered before it is started");
+    int e = log->recovered || log->info.fresh ? check_clock(log)
+                                              : hf_say(log->error, HF_E_USAGE, "a log is recovered before it is started");
     if (e == 0 && log->info.fresh && !log->recovered)
         log->tip.chain = log->manifest.seed;
     if (e == 0)
@@ -140,7 +141,7 @@ static void flight_ended(struct hf_log *log, uint64_t position, uint64_t now_ns)
         count_max(&log->write_ns_max, took_ns);
         return;
     }
-    assert(!"a write ended that was never submitted");
+    assert(false); /* a write ended that was never submitted */
 }
 
 /* Durable is the contiguous prefix of what ended: a later block that overtook an earlier one waits for it. */
@@ -171,8 +172,9 @@ static int reap(struct hf_log *log, uint64_t now_ns)
         return hf_say(log->error, fatal(log, n), "%s", log->backend->error);
     for (int i = 0; i < n; i++) {
         if (done[i].outcome != HF_APPEND_DURABLE)
-            return hf_say(log->error, fatal(log, HF_E_IO), "the block at position %" PRIu64 " ended as %s: this process may not serve any more",
-                          done[i].position, done[i].outcome == HF_APPEND_FENCED ? "fenced by another writer" : "unknown");
+            return hf_say(log->error, fatal(log, HF_E_IO),
+                          "the block at position %" PRIu64 " ended as %s: this process may not serve any more", done[i].position,
+                          done[i].outcome == HF_APPEND_FENCED ? "fenced by another writer" : "unknown");
         flight_ended(log, done[i].position, now_ns);
     }
     if (n > 0)
@@ -340,8 +342,8 @@ static int drain_all(struct hf_log *log, uint64_t base_ns, uint64_t start_ns)
         if (work < 0)
             return work;
         if (log->holds && !fits(log, &log->held) && log->flight_count == 0 && log->backend->ops->space_failing(log->backend))
-            return hf_say(log->error, fatal(log, HF_E_NO_SPACE), "no log space is left for what was claimed at position %" PRIu64 "; make room on the disk",
-                          log->held.position);
+            return hf_say(log->error, fatal(log, HF_E_NO_SPACE),
+                          "no log space is left for what was claimed at position %" PRIu64 "; make room on the disk", log->held.position);
         if (work == 0)
             wait_for_writes(log);
     }

@@ -16,7 +16,7 @@ extern const struct hf_clock hf_clock_system;
 
 struct hf_engine_time {
     const struct hf_clock *clock;
-    uint64_t start_ns;           /* engine time at start */
+    uint64_t start_ns; /* engine time at start */
     uint64_t start_monotonic_ns;
 };
 

@@ -1,8 +1,8 @@
 /* Appends through an io_uring of the log's own, and the probe that chooses how. The drainer's.
  *
- * Two ways to be durable: each write with RWF_DSYNC, or plain writes followed by fdatasync. A flush speaks only for writes that had completed
- * before it was submitted, so those are marked FLUSHING then and no others. The lock file is registered with the ring: a killed process keeps
- * the directory until its last request is over, because only then does the kernel let go of the ring's files. */
+ * Two ways to be durable: each write with RWF_DSYNC, or plain writes followed by fdatasync. A flush speaks only for writes that had
+ * completed before it was submitted, so those are marked FLUSHING then and no others. The lock file is registered with the ring: a killed
+ * process keeps the directory until its last request is over, because only then does the kernel let go of the ring's files. */
 #include "persist/backend_file_p.h"
 #include "persist/say.h"
 #include "wire/block.h"
@@ -93,7 +93,7 @@ static int flush_written(struct hf_file *file)
     struct hf_file_ring *ring = &file->ring;
     if (file->base.dsync || ring->flushes != 0)
         return 0;
-    int fds[HF_FILE_INFLIGHT_MAX];
+    int fds[HF_FILE_INFLIGHT_MAX] = {0};
     unsigned count = 0;
     for (unsigned i = 0; i < HF_FILE_INFLIGHT_MAX; i++) {
         struct hf_file_write *write = &ring->writes[i];
@@ -121,10 +121,12 @@ static int write_failed(struct hf_file *file, const struct hf_file_write *write,
     char name[32];
     hf_file_segment_name(write->position - write->position % file->geometry.segment_bytes, name);
     if (result >= 0)
-        return hf_say(file->base.error, HF_E_IO, "a log write at position %" PRIu64 " (%s/%s) wrote %d of %" PRIu32
+        return hf_say(file->base.error, HF_E_IO,
+                      "a log write at position %" PRIu64 " (%s/%s) wrote %d of %" PRIu32
                       " bytes; what it left is unknown, so the engine stops: check the disk and start again",
                       write->position, file->dir, name, result, write->bytes);
-    return hf_say(file->base.error, HF_E_IO, "a log write at position %" PRIu64 " (%s/%s) failed: %s; the engine stops: check the disk and start again",
+    return hf_say(file->base.error, HF_E_IO,
+                  "a log write at position %" PRIu64 " (%s/%s) failed: %s; the engine stops: check the disk and start again",
                   write->position, file->dir, name, strerror(-result));
 }
 
@@ -133,8 +135,8 @@ static int on_flush(struct hf_file *file, int result)
     struct hf_file_ring *ring = &file->ring;
     ring->flushes--;
     if (result < 0)
-        return hf_say(file->base.error, HF_E_IO, "a flush of the log in %s failed: %s; the engine stops: check the disk and start again", file->dir,
-                      strerror(-result));
+        return hf_say(file->base.error, HF_E_IO, "a flush of the log in %s failed: %s; the engine stops: check the disk and start again",
+                      file->dir, strerror(-result));
     for (unsigned i = 0; ring->flushes == 0 && i < HF_FILE_INFLIGHT_MAX; i++)
         if (ring->writes[i].state == HF_WRITE_FLUSHING)
             ring->writes[i].state = HF_WRITE_DURABLE;
@@ -261,8 +263,8 @@ static int probe_twice(struct probe *probe, const bool dsync[2], const unsigned 
     return 0;
 }
 
-/* Two in flight let checksums and copies overlap with the device, so one only where two make it slower; four where they clearly pay. A flush
- * is a second request to the device, so it has to be clearly better. */
+/* Two in flight let checksums and copies overlap with the device, so one only where two make it slower; four where they clearly pay. A
+ * flush is a second request to the device, so it has to be clearly better. */
 static int probe_run(struct probe *probe)
 {
     struct hf_file *file = probe->file;
@@ -292,7 +294,8 @@ int hf_file_ring_probe(struct hf_file *file, uint64_t from, uint64_t end)
 {
     file->base.dsync = file->base.direct;
     file->base.depth = 2;
-    struct probe probe = {.file = file, .from = (from + HF_BLOCK_ALIGN - 1) & ~(uint64_t)(HF_BLOCK_ALIGN - 1), .end = end, .bytes = PROBE_BYTES};
+    struct probe probe = {
+        .file = file, .from = (from + HF_BLOCK_ALIGN - 1) & ~(uint64_t)(HF_BLOCK_ALIGN - 1), .end = end, .bytes = PROBE_BYTES};
     if (file->base.direct && end - from >= PROBE_SPACE_LEAST && file->geometry.segment_bytes >= PROBE_SPACE_LEAST) {
         bool fixed = file->ring.fixed;
         void *zeros = mmap(NULL, PROBE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

@@ -1,8 +1,8 @@
 /* Log space: segments made, zeroed by writes and made durable ahead of the log, by a thread of its own ("the filler").
  *
  * Zeros are written, not only allocated, because a write into allocated but unwritten space makes the file system commit its journal.
- * `filled` is published by store-release [F] after the segment's slot was set and its zeros flushed; the drainer's load-acquire of it lets it
- * read the slot. `retired` goes the other way [R]: the drainer closed a slot's descriptor before the filler uses the slot again. */
+ * `filled` is published by store-release [F] after the segment's slot was set and its zeros flushed; the drainer's load-acquire of it lets
+ * it read the slot. `retired` goes the other way [R]: the drainer closed a slot's descriptor before the filler uses the slot again. */
 #include "persist/backend_file_p.h"
 #include "persist/say.h"
 #include "wire/block.h"
@@ -23,7 +23,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ZEROS_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, READY_BYTES = 16 << 20, WINDOW_BYTES = 8 << 20, RATE_LEAST_BYTES_S = 192 << 20, RETRY_MS = 500 };
+enum {
+    ZEROS_BYTES = 1 << 20,
+    SLICE_BYTES = 4 << 20,
+    READY_BYTES = 16 << 20,
+    WINDOW_BYTES = 8 << 20,
+    RATE_LEAST_BYTES_S = 192 << 20,
+    RETRY_MS = 500
+};
 
 #define READY_NS 500000000u
 
@@ -42,12 +49,12 @@ int hf_file_space_fd(const struct hf_file *file, uint64_t position)
 static int space_failed(struct hf_file *file, const char *what, const char *name, int error)
 {
     bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    return hf_say(file->space.error, full ? HF_E_NO_SPACE : HF_E_IO, "cannot %s log space in %s/%s: %s; %s", what, file->dir, name, strerror(error),
-                  full ? "make room on the disk (or raise the file size limit)" : "check the disk");
+    return hf_say(file->space.error, full ? HF_E_NO_SPACE : HF_E_IO, "cannot %s log space in %s/%s: %s; %s", what, file->dir, name,
+                  strerror(error), full ? "make room on the disk (or raise the file size limit)" : "check the disk");
 }
 
-/* Reserved at full size first, so that running out is known long before the log gets there. Where that cannot be had (a small disk, a file size
- * limit, a file system without it) the segment grows as it is zeroed, and what was taken is given back. */
+/* Reserved at full size first, so that running out is known long before the log gets there. Where that cannot be had (a small disk, a file
+ * size limit, a file system without it) the segment grows as it is zeroed, and what was taken is given back. */
 static int segment_reserve(struct hf_file *file, int fd, const char *name)
 {
     struct stat st;
@@ -203,8 +210,8 @@ static int space_memory(struct hf_file *file)
     return 0;
 }
 
-/* What a start waits for: some room and, if that is quick, the rest of its segment, because writes into a file whose extents the filler still changes
- * wait for the file system's journal. */
+/* What a start waits for: some room and, if that is quick, the rest of its segment, because writes into a file whose extents the filler
+ * still changes wait for the file system's journal. */
 static int fill_before_start(struct hf_file *file, uint64_t position)
 {
     uint64_t least = position + (file->geometry.ahead_bytes < READY_BYTES ? file->geometry.ahead_bytes : READY_BYTES);

@@ -70,7 +70,8 @@ int hf_inspect_verify(const char *dir, struct hf_inspect_verify *out)
     return 0;
 }
 
-int hf_inspect_walk(const char *dir, int (*block)(void *context, const struct hf_block *block), hf_log_visit *visit, void *context, uint64_t until)
+int hf_inspect_walk(const char *dir, int (*block)(void *context, const struct hf_block *block), hf_log_visit *visit, void *context,
+                    uint64_t until)
 {
     struct hf_log *log;
     uint64_t damaged;

@@ -9,8 +9,15 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-enum { PARTITIONS_DEFAULT = 256, BLOCK_MAX_DEFAULT = 1 << 20, SEGMENT_DEFAULT = 64 << 20, AHEAD_DEFAULT = 128 << 20, BUFFER_DEFAULT = 32 << 20,
-       BATCH_DEFAULT = 64 << 10, CLAIMS_DEFAULT = 64 };
+enum {
+    PARTITIONS_DEFAULT = 256,
+    BLOCK_MAX_DEFAULT = 1 << 20,
+    SEGMENT_DEFAULT = 64 << 20,
+    AHEAD_DEFAULT = 128 << 20,
+    BUFFER_DEFAULT = 32 << 20,
+    BATCH_DEFAULT = 64 << 10,
+    CLAIMS_DEFAULT = 64
+};
 
 #define CLOCK_GAP_DEFAULT_NS 3600000000000u
 
@@ -47,9 +54,11 @@ static void fill_defaults(struct hf_log_options *o)
 static int check_options(const struct hf_log_options *o)
 {
     if (!power_of_two(o->partitions) || o->partitions > HF_PARTITIONS_MAX)
-        return hf_say(thread_error, HF_E_USAGE, "partitions must be a power of two up to %d, not %" PRIu32, HF_PARTITIONS_MAX, o->partitions);
+        return hf_say(thread_error, HF_E_USAGE, "partitions must be a power of two up to %d, not %" PRIu32, HF_PARTITIONS_MAX,
+                      o->partitions);
     if (!power_of_two(o->block_max) || o->block_max < 16384 || o->block_max > HF_BLOCK_BYTES_MAX)
-        return hf_say(thread_error, HF_E_USAGE, "block_max must be a power of two from 16384 to %d, not %" PRIu32, HF_BLOCK_BYTES_MAX, o->block_max);
+        return hf_say(thread_error, HF_E_USAGE, "block_max must be a power of two from 16384 to %d, not %" PRIu32, HF_BLOCK_BYTES_MAX,
+                      o->block_max);
     if (o->segment_bytes % o->block_max != 0)
         return hf_say(thread_error, HF_E_USAGE, "segment_bytes must be a multiple of block_max");
     return 0;
@@ -78,8 +87,8 @@ static int manifest_read(struct hf_log *log, bool *found, bool *any)
     free(copy);
     if (e != 0)
         return hf_say(log->error, e, "%s", log->backend->error);
-    return newer ? hf_say(log->error, HF_E_NEWER, "the manifest in %s was written by a newer format than %d; use a newer program", log->options.dir,
-                          HF_MANIFEST_FORMAT)
+    return newer ? hf_say(log->error, HF_E_NEWER, "the manifest in %s was written by a newer format than %d; use a newer program",
+                          log->options.dir, HF_MANIFEST_FORMAT)
                  : 0;
 }
 
@@ -130,10 +139,12 @@ static int read_or_format(struct hf_log *log)
     log->backend->ops->extent(log->backend, &first, &end);
     if (first != end)
         return hf_say(log->error, HF_E_DAMAGED,
-                      "%s holds log segments but neither copy of its manifest checks; restore manifest.0 or manifest.1 from a copy", log->options.dir);
+                      "%s holds log segments but neither copy of its manifest checks; restore manifest.0 or manifest.1 from a copy",
+                      log->options.dir);
     if (log->options.read_only)
         return any ? hf_say(log->error, HF_E_DAMAGED, "neither copy of the manifest in %s checks", log->options.dir)
-                   : hf_say(log->error, HF_E_USAGE, "%s is no data directory of this engine: it has no manifest; check --data", log->options.dir);
+                   : hf_say(log->error, HF_E_USAGE, "%s is no data directory of this engine: it has no manifest; check --data",
+                            log->options.dir);
     return format(log);
 }
 
@@ -170,7 +181,8 @@ int hf_log_open(const struct hf_log_options *options, struct hf_log **out, struc
     int e = check_options(&filled);
     if (e != 0)
         return e;
-    struct hf_log *log = aligned_alloc(HF_CACHE_PAD_BYTES, (sizeof *log + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES * HF_CACHE_PAD_BYTES);
+    struct hf_log *log = aligned_alloc(HF_CACHE_PAD_BYTES,
+                                       (sizeof *log + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES * HF_CACHE_PAD_BYTES);
     if (log == NULL)
         return hf_say(thread_error, HF_E_MEMORY, "no memory for the log");
     memset(log, 0, sizeof *log);
@@ -226,23 +238,22 @@ bool hf_log_pending(const struct hf_log *log)
 void hf_log_status(const struct hf_log *log, struct hf_log_status *out)
 {
     uint64_t space_end = log->started ? log->backend->ops->space_end(log->backend) : 0, appended = hf_load_relaxed_u64(&log->appended);
-    *out = (struct hf_log_status){
-        .position = log->started ? hf_log_buffer_position(log->buffer) : log->tip.position,
-        .durable = hf_load_relaxed_u64(&log->durable),
-        .term = log->started ? hf_manifest_newest(&log->manifest)->term : log->info.term,
-        .bytes = appended,
-        .segments = log->backend->ops->segments(log->backend),
-        .records = hf_load_relaxed_u64(&log->records),
-        .blocks = hf_load_relaxed_u64(&log->blocks),
-        .writes = hf_load_relaxed_u64(&log->blocks),
-        .padding_bytes = hf_load_relaxed_u64(&log->padding_bytes),
-        .seals = hf_load_relaxed_u64(&log->seals),
-        .write_ns_sum = hf_load_relaxed_u64(&log->write_ns_sum),
-        .write_ns_max = hf_load_relaxed_u64(&log->write_ns_max),
-        .inflight_max = hf_load_relaxed_u64(&log->inflight_max),
-        .inflight = (uint32_t)hf_load_relaxed_u64(&log->inflight),
-        .direct = log->backend->direct,
-        .dsync = log->backend->dsync,
-        .ahead_bytes = space_end > appended ? space_end - appended : 0,
-        .watermark = hf_log_watermark(log)};
+    *out = (struct hf_log_status){.position = log->started ? hf_log_buffer_position(log->buffer) : log->tip.position,
+                                  .durable = hf_load_relaxed_u64(&log->durable),
+                                  .term = log->started ? hf_manifest_newest(&log->manifest)->term : log->info.term,
+                                  .bytes = appended,
+                                  .segments = log->backend->ops->segments(log->backend),
+                                  .records = hf_load_relaxed_u64(&log->records),
+                                  .blocks = hf_load_relaxed_u64(&log->blocks),
+                                  .writes = hf_load_relaxed_u64(&log->blocks),
+                                  .padding_bytes = hf_load_relaxed_u64(&log->padding_bytes),
+                                  .seals = hf_load_relaxed_u64(&log->seals),
+                                  .write_ns_sum = hf_load_relaxed_u64(&log->write_ns_sum),
+                                  .write_ns_max = hf_load_relaxed_u64(&log->write_ns_max),
+                                  .inflight_max = hf_load_relaxed_u64(&log->inflight_max),
+                                  .inflight = (uint32_t)hf_load_relaxed_u64(&log->inflight),
+                                  .direct = log->backend->direct,
+                                  .dsync = log->backend->dsync,
+                                  .ahead_bytes = space_end > appended ? space_end - appended : 0,
+                                  .watermark = hf_log_watermark(log)};
 }

@@ -67,8 +67,8 @@ struct hf_manifest {
 /* Writes the manifest's HF_MANIFEST_BYTES bytes. */
 void hf_manifest_encode(const struct hf_manifest *manifest, uint8_t out[HF_MANIFEST_BYTES]);
 
-/* Reads one copy of `bytes` bytes. The checksum is believed before anything else: HF_E_DAMAGED for what does not check, HF_E_NEWER only for a
- * copy that checks and has a larger format. 0 and *out filled, else *out untouched. */
+/* Reads one copy of `bytes` bytes. The checksum is believed before anything else: HF_E_DAMAGED for what does not check, HF_E_NEWER only for
+ * a copy that checks and has a larger format. 0 and *out filled, else *out untouched. */
 int hf_manifest_decode(const uint8_t *copy, uint32_t bytes, struct hf_manifest *out);
 
 /* The newest beginning; NULL for a directory that was never started. */

@@ -1,7 +1,8 @@
 /* Reading a running log by followers: segments, not the log buffer, and never beyond what is durable.
  *
- * A region is block_max bytes at a multiple of block_max. The first block of a region starts with it and each next one either follows directly or is
- * in the next region, so a region can be walked without what came before. Only durable bytes are read, and those never change. */
+ * A region is block_max bytes at a multiple of block_max. The first block of a region starts with it and each next one either follows
+ * directly or is in the next region, so a region can be walked without what came before. Only durable bytes are read, and those never
+ * change. */
 #include "persist/block_check.h"
 #include "persist/log_p.h"
 #include "persist/say.h"
@@ -14,12 +15,12 @@
 struct hf_log_reader {
     const struct hf_log *log;
     struct hf_read_cursor cursor;
-    uint8_t *memory;       /* block_max bytes: the region */
-    uint64_t region;       /* its position; UINT64_MAX: none yet */
-    uint64_t loaded;       /* position up to which it was read */
+    uint8_t *memory; /* block_max bytes: the region */
+    uint64_t region; /* its position; UINT64_MAX: none yet */
+    uint64_t loaded; /* position up to which it was read */
     /* Where the last read ended: the block that holds it and the next byte to look at. */
     uint64_t block;
-    uint64_t block_end;    /* of its records */
+    uint64_t block_end; /* of its records */
     uint64_t at;
     struct hf_block head;
 };
@@ -67,8 +68,8 @@ static int load(struct hf_log_reader *reader, uint64_t region, uint64_t durable)
     if (end <= reader->loaded)
         return 0;
     bool absent;
-    int e = reader->log->backend->ops->read(reader->log->backend, &reader->cursor, reader->loaded, reader->memory + (reader->loaded - region),
-                                            (uint32_t)(end - reader->loaded), &absent);
+    int e = reader->log->backend->ops->read(reader->log->backend, &reader->cursor, reader->loaded,
+                                            reader->memory + (reader->loaded - region), (uint32_t)(end - reader->loaded), &absent);
     if (e != 0)
         return hf_say(hf_log_thread_error(), e, "%s", reader->cursor.error);
     reader->loaded = end;
@@ -94,8 +95,10 @@ static bool enter(struct hf_log_reader *reader, uint64_t position, bool chained)
 
 static int damaged(uint64_t position)
 {
-    return hf_say(hf_log_thread_error(), HF_E_DAMAGED, "the durable block at position %" PRIu64 " does not check when read back; stop the engine and run "
-                  "`holdfast journal verify`", position);
+    return hf_say(hf_log_thread_error(), HF_E_DAMAGED,
+                  "the durable block at position %" PRIu64 " does not check when read back; stop the engine and run "
+                  "`holdfast journal verify`",
+                  position);
 }
 
 /* Goes to the block behind the current one, if it is durable. *more: there is one. */

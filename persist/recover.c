@@ -73,8 +73,9 @@ static int find_next(struct recovery *r, const uint8_t **at, uint64_t *position,
         if (verdict != HF_BLOCK_ABSENT)
             memcpy(&head, *at, sizeof head);
         if (verdict == HF_BLOCK_NEWER && head.term >= r->tip.term)
-            return hf_say(r->log->error, HF_E_NEWER, "the block at position %" PRIu64 " has format %" PRIu32 ", this program knows %d; use a newer one",
-                          places[i], head.format, HF_BLOCK_FORMAT);
+            return hf_say(r->log->error, HF_E_NEWER,
+                          "the block at position %" PRIu64 " has format %" PRIu32 ", this program knows %d; use a newer one", places[i],
+                          head.format, HF_BLOCK_FORMAT);
         *found = verdict == HF_BLOCK_SOUND && continues(r, &head);
         *position = places[i];
     }

@@ -44,8 +44,8 @@ static void read_chunk(struct hf_scan *scan, struct hf_read_cursor *cursor, uint
 {
     struct chunk *chunk = &scan->chunks[number % CHUNKS];
     bool absent;
-    chunk->error =
-        scan->backend->ops->read(scan->backend, cursor, number * scan->chunk_bytes, chunk->memory, (uint32_t)scan->chunk_bytes, &absent);
+    chunk->error = scan->backend->ops->read(scan->backend, cursor, number * scan->chunk_bytes, chunk->memory, (uint32_t)scan->chunk_bytes,
+                                            &absent);
     if (chunk->error != 0)
         memcpy(chunk->sentence, cursor->error, sizeof chunk->sentence);
 }

@@ -1,7 +1,7 @@
 /* The log read forward in large pieces, by threads that stay a few pieces ahead.
  *
- * Owner: one thread; the reading threads are the scan's own. Memory: a few chunks, freed by close. Spans handed out stay valid until a span two
- * chunks further is asked for. Failure: enum hf_error, sentence in `error`. */
+ * Owner: one thread; the reading threads are the scan's own. Memory: a few chunks, freed by close. Spans handed out stay valid until a span
+ * two chunks further is asked for. Failure: enum hf_error, sentence in `error`. */
 #ifndef HF_PERSIST_SCAN_H
 #define HF_PERSIST_SCAN_H
 
@@ -12,8 +12,8 @@ struct hf_scan;
 /* Begins at `from` (rounded down to a chunk) of a backend that is attached with this geometry. */
 int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry, uint64_t from, struct hf_scan **out, char *error);
 
-/* The bytes at `position` (multiple of 4 KiB, at most one chunk before the furthest asked for): *at, readable up to the next multiple of block_max.
- * *at is NULL behind the last segment; a missing segment in between reads as zeros. */
+/* The bytes at `position` (multiple of 4 KiB, at most one chunk before the furthest asked for): *at, readable up to the next multiple of
+ * block_max. *at is NULL behind the last segment; a missing segment in between reads as zeros. */
 int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, char *error);
 
 void hf_scan_close(struct hf_scan *scan);

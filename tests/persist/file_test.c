@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int setup(void **state)
@@ -143,7 +144,9 @@ static void a_memory_file_system_is_written_through_the_page_cache(void **state)
 static int run_into_file_size_limit(struct help *help)
 {
     const struct rlimit limit = {.rlim_cur = 7 << 20, .rlim_max = 7 << 20};
-    signal(SIGXFSZ, SIG_IGN);
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    if (sigaction(SIGXFSZ, &ignore, NULL) != 0)
+        return 7;
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
         return 2;
     help->options.segment_bytes = 8 << 20;
@@ -209,7 +212,7 @@ static void kills_at_any_moment_lose_nothing_durable(void **state)
         if (child == 0)
             _exit(write_until_killed(help, durable));
         for (unsigned i = 0; i < 2000 && *durable < before + 1 + round * 17; i++)
-            usleep(500);
+            nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
         kill(child, SIGKILL);
         int status = 0;
         assert_int_equal(waitpid(child, &status, 0), child);
