@@ -230,7 +230,7 @@ void client_expect_answer(struct test_client *client, struct test_port *port, ui
 
 void client_hello(struct test_client *client, struct test_port *port, uint64_t session, uint16_t credits)
 {
-    struct hf_frame head;
+    struct hf_frame head = {0};
     const struct hf_welcome *welcome = (const struct hf_welcome *)(const void *)scratch;
     client_give(client, port, scratch, make_hello(scratch, session, credits));
     assert_true(client_take(client, port, &head, scratch));
