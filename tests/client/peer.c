@@ -33,6 +33,7 @@ struct peer {
     int listeners[SHARDS], wake;
     uint16_t ports[SHARDS];
     char address[64];
+    unsigned shards; /* fixed at start, so the thread reads it without the lock */
     bool stop, drop, broke;
     uint64_t next_session;
     struct line lines[CONNECTIONS];
@@ -257,7 +258,7 @@ static void *serve(void *argument)
     struct peer *peer = argument;
     for (;;) {
         struct pollfd polls[1 + SHARDS + CONNECTIONS];
-        unsigned shards = peer->options.shards;
+        unsigned shards = peer->shards;
         polls[0] = (struct pollfd){peer->wake, POLLIN, 0};
         for (unsigned i = 0; i < shards; i++)
             polls[1 + i] = (struct pollfd){peer->listeners[i], POLLIN, 0};
@@ -309,6 +310,7 @@ struct peer *peer_start(const struct peer_options *options)
     struct peer *peer = calloc(1, sizeof *peer);
     peer->options = *options;
     fill_defaults(&peer->options);
+    peer->shards = peer->options.shards;
     for (unsigned i = 0; i < CONNECTIONS; i++)
         peer->lines[i].fd = -1;
     for (unsigned i = 0; i < peer->options.shards; i++)
@@ -341,10 +343,9 @@ static void wake(struct peer *peer)
 void peer_behave(struct peer *peer, const struct peer_options *options)
 {
     pthread_mutex_lock(&peer->lock);
-    unsigned shards = peer->options.shards;
     peer->options = *options;
     fill_defaults(&peer->options);
-    peer->options.shards = shards;
+    peer->options.shards = peer->shards;
     pthread_mutex_unlock(&peer->lock);
 }
 
