@@ -39,4 +39,4 @@ def run(printer, quick):
         printer.add(row('step', f'step/{case}', values[case], 'orders/s', 'step/1m-skus', values['1m-skus'], conditions=conditions,
                         **told(runs[case], *keys)))
     printer.add(row('step', 'step/steady', values['steady'], 'orders/s', 'step/1m-skus', values['1m-skus'], conditions=conditions,
-                    **told(runs['steady'], *keys, 'seconds', 'swept', 'forgotten', 'marks', 'sweep_lag_ms')))
+                    **told(runs['steady'], *keys, 'seconds', 'swept', 'forgotten', 'marks', 'sweep_lag_ms', 'orders_kept')))

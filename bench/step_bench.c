@@ -341,10 +341,11 @@ static void shard_made(void)
     node.shard_count = 1;
     node.options.retention_ns = asked.scene->retention_ns;
     shard.node = &node;
+    shard.lanes = hf_lanes_create(PARTITIONS, HF_BATCH_MAX);
     shard.sweep_command = aligned_alloc(64, (HF_COMMAND_BYTES_MAX + 63) / 64 * 64);
     shard.sweep_answer = aligned_alloc(64, (HF_ADMIN_ANSWER_BYTES_MAX + 63) / 64 * 64);
     skus = malloc(asked.skus * sizeof *skus);
-    if (!shard.sweep_command || !shard.sweep_answer || !skus)
+    if (!shard.lanes || !shard.sweep_command || !shard.sweep_answer || !skus)
         fail("shard", "no memory");
     for (uint64_t i = 0; i < asked.skus; i++)
         skus[i] = sku_numbered(i + 1);
@@ -370,11 +371,13 @@ static void report(uint64_t orders, uint64_t took_ns, uint64_t took_cpu_ns, uint
            ",\"seconds\":%.3f,"
            "\"skus\":%" PRIu64 ",\"lines\":%" PRIu32 ",\"ttl_ms\":%" PRIu32 ",\"retention_s\":%" PRIu64 ",\"max_orders\":%" PRIu64
            ",\"batch\":%d,\"record_bytes_per_order\":%.1f,\"page_faults\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"records\":%" PRIu64
-           ",\"swept\":%" PRIu64 ",\"forgotten\":%" PRIu64 ",\"marks\":%" PRIu64 ",\"sweep_lag_ms\":%.1f,\"log\":\"%s\"}\n",
+           ",\"swept\":%" PRIu64 ",\"forgotten\":%" PRIu64 ",\"marks\":%" PRIu64 ",\"sweep_lag_ms\":%.1f,\"orders_kept\":%" PRIu64
+           ",\"log\":\"%s\"}\n",
            asked.scene->name, rate, 1e9 / rate, (double)took_cpu_ns / (double)orders, orders, (double)took_ns / 1e9, asked.skus,
            asked.scene->lines, asked.scene->ttl_ms, asked.scene->retention_ns / SECOND_NS, asked.orders_max, HF_BATCH_MAX,
            (double)record_bytes / (double)orders, faults, log.blocks, shard.executor->counters.records, shard.counters.expired,
-           shard.counters.forgotten, shard.counters.marks, (double)shard.counters.sweep_lag_ns_max / 1e6, asked.data ? "file" : "null");
+           shard.counters.forgotten, shard.counters.marks, (double)shard.counters.sweep_lag_ns_max / 1e6,
+           hf_engine_rows(node.engine, HF_TABLE_ORDERS), asked.data ? "file" : "null");
 }
 
 static void run(void)
