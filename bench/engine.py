@@ -155,7 +155,12 @@ class Engine:
         return [program('holdfast'), '--server', self.address, *map(str, arguments), '--json']
 
     def tool(self, *arguments, good=(0,), cpu=1):
-        return run_json(pinned(cpu, self.command(*arguments)), good)
+        try:
+            return run_json(pinned(cpu, self.command(*arguments)), good)
+        except Failed as error:
+            if self.alive():
+                raise
+            raise Failed(f'{error}; holdfastd had ended with {self.process.poll()}: {self.last_words()}') from error
 
 
 def write_stock(path, skus, quantity):
