@@ -229,6 +229,7 @@ static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
         .partitions = node->partitions,
         .retention_ms = options->retention_ns / 1000000,
         .term = node->term,
+        .requests_max = 16384,
         .async_durability = options->durability == HF_DURABILITY_ASYNC,
     };
     int code = hf_net_create(&net, &node->shards[number]->net);
