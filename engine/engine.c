@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096, ARRAYS_MAX = 24 };
+enum { PAGE = 4096, HUGE_PARTITIONS_MAX = 512 };
 #define HUGE_PAGE (2ull << 20)
 #define MEMORY_MAX (1ull << 46)
 #define ROWS_MAX ((1ull << 31) - 2)
@@ -64,6 +64,7 @@ struct carver {
     uint8_t *base;
     uint64_t at;
     bool prefault, failed;
+    bool huge; /* huge pages for what grows beyond the first 2 MiB of an array; each costs two mappings, of which a process has 65,530 */
 };
 
 /* `bytes` of zeroed address space from a huge page boundary on (`touched` of them wanted in memory now). */
@@ -74,6 +75,8 @@ static void *carve(struct carver *carver, uint64_t bytes, uint64_t touched)
     if (!carver->base)
         return NULL;
     uint8_t *start = carver->base + from;
+    if (carver->huge && bytes > 2 * HUGE_PAGE)
+        (void)madvise(start + HUGE_PAGE, carver->at - from - HUGE_PAGE, MADV_HUGEPAGE);
     if (carver->prefault && touched > 0) {
         touched = (touched + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
         (void)madvise(start, touched, MADV_HUGEPAGE);
@@ -145,6 +148,9 @@ static void carve_all(struct carver *carver, const struct hf_engine_options *opt
     for (uint32_t i = 0; i < options->partitions; i++)
         carve_wheels(carver, engine ? &partitions[i] : NULL, i, options->partitions);
     align_carver(carver, HUGE_PAGE);
+    /* Every step looks at these: few pages for all of them. */
+    if (carver->base)
+        (void)madvise(carver->base, carver->at, MADV_HUGEPAGE);
     if (engine) {
         engine->partitions = partitions;
         engine->locations = locations;
@@ -184,7 +190,7 @@ int hf_engine_create(const struct hf_engine_options *options, struct hf_engine *
     }
     (void)madvise(engine->memory, engine->memory_bytes, MADV_DONTDUMP);
     uintptr_t base = ((uintptr_t)engine->memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-    carver = (struct carver){.base = (uint8_t *)base, .prefault = options->prefault};
+    carver = (struct carver){.base = (uint8_t *)base, .prefault = options->prefault, .huge = options->partitions <= HUGE_PARTITIONS_MAX};
     carve_all(&carver, options, engine);
     if (carver.failed) {
         hf_engine_destroy(engine);

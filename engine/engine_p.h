@@ -328,7 +328,10 @@ struct hf_run {
 /* The answer without effect. Always returns false, so that a check can end with it. */
 bool hf_refuse(struct hf_run *run, unsigned result, unsigned detail);
 /* False and FULL when the quota has not `rows` left. */
-bool hf_room(struct hf_run *run, unsigned table, uint32_t rows);
+static inline bool hf_room(struct hf_run *run, unsigned table, uint32_t rows)
+{
+    return rows == 0 || run->step->quota->left[table] >= (int64_t)rows || hf_refuse(run, HF_FULL, table);
+}
 /* What every id is judged by after the tables did not know it: age, future, route, then draining. False: refused. */
 bool hf_id_judge(struct hf_run *run, uint16_t route);
 /* The same for a command id that lives in the partition's table (definitions and stock), that table and the orders' first. False: answered. */

@@ -11,6 +11,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { HF_BUCKET_ENTRIES = 7, HF_BUCKET_LOAD = 3 /* rows a bucket, on average, beyond which the index grows */ };
 
@@ -54,11 +57,19 @@ struct hf_index_cursor {
     uint32_t hash;
 };
 
+/* A bit for each entry of this hash. */
 static inline uint32_t hf_bucket_matches(const struct hf_index_bucket *bucket, uint32_t hash)
 {
+#ifdef __SSE2__
+    const __m128i *tags = (const __m128i *)(const void *)bucket->tag, wanted = _mm_set1_epi32((int)hash);
+    uint32_t low = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_load_si128(&tags[0]), wanted)));
+    uint32_t high = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_load_si128(&tags[1]), wanted)));
+    uint32_t bits = low | high << 4;
+#else
     uint32_t bits = 0;
     for (unsigned i = 0; i < HF_BUCKET_ENTRIES; i++)
         bits |= (uint32_t)(bucket->tag[i] == hash) << i;
+#endif
     return bits & ((1u << bucket->count) - 1);
 }
 

@@ -166,10 +166,10 @@ static bool judge_room(struct hf_run *run, const struct basket *basket)
            hf_room(run, HF_TABLE_LIMITS, basket->counters);
 }
 
-static void fill_line(struct hf_order_line *line, const struct hf_line *asked, const struct want *want)
+static struct hf_order_line order_line(const struct hf_line *asked, const struct want *want)
 {
-    *line = (struct hf_order_line){.sku = asked->sku, .location = asked->location, .quantity = asked->quantity,
-                                   .place = asked->price << 16 | want->number, .cell = want->cell_slot, .window = want->window};
+    return (struct hf_order_line){.sku = asked->sku, .location = asked->location, .quantity = asked->quantity,
+                                  .place = asked->price << 16 | want->number, .cell = want->cell_slot, .window = want->window};
 }
 
 /* Lines 1 and on, in a chain of rows of the home. */
@@ -181,7 +181,7 @@ static void add_lines(struct hf_run *run, const struct basket *basket, struct hf
         uint32_t slot = hf_pool_take(&home->lines);
         struct hf_line_row *row = hf_line_at(home, slot);
         memset(row, 0, sizeof *row);
-        fill_line(&row->line, &basket->lines[i], &basket->wants[i]);
+        row->line = order_line(&basket->lines[i], &basket->wants[i]);
         *link = slot;
         link = &row->next;
     }
@@ -212,10 +212,12 @@ static void open_order(struct hf_run *run, const struct basket *basket, uint32_t
     struct hf_partition *home = run->home;
     uint32_t slot = hf_pool_take(&home->orders);
     struct hf_order *order = hf_order_at(home, slot);
+    /* Every field is named: what is left out would be cleared first, by a slower way. */
     *order = (struct hf_order){.id = command->id, .digest = run->digest, .customer = command->body.place.customer,
                                .due_ns = run->now_ns + command->arg * HF_MS_NS, .placed_ns = run->now_ns, .changed_ns = run->now_ns, .version = 1,
-                               .line_count = command->line_count, .order = HF_HELD, .channel = command->body.place.channel};
-    fill_line(&order->line, &basket->lines[0], &basket->wants[0]);
+                               .line_count = command->line_count, .order = HF_HELD, .payment = HF_PAY_NONE, .fulfilment = HF_FULFIL_NONE,
+                               .extensions = 0, .intents = 0, .channel = command->body.place.channel, .timer = {0, 0},
+                               .line = order_line(&basket->lines[0], &basket->wants[0]), .lines = 0, .side = 0};
     if (basket->count > 1)
         add_lines(run, basket, order);
     hf_index_insert(&home->order_index, hash, slot);

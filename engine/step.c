@@ -46,11 +46,6 @@ bool hf_refuse(struct hf_run *run, unsigned result, unsigned detail)
     return false;
 }
 
-bool hf_room(struct hf_run *run, unsigned table, uint32_t rows)
-{
-    return rows == 0 || run->step->quota->left[table] >= (int64_t)rows || hf_refuse(run, HF_FULL, table);
-}
-
 void hf_answer_order(struct hf_answer *answer, const struct hf_order *order)
 {
     answer->order = order->order;
