@@ -176,11 +176,6 @@ static inline void hf_pool_give(struct hf_pool *pool, uint32_t slot)
     pool->free[pool->free_count++] = slot;
 }
 
-static inline uint32_t hf_pool_rows(const struct hf_pool *pool)
-{
-    return pool->used - pool->free_count;
-}
-
 static inline struct hf_order *hf_order_at(const struct hf_partition *p, uint32_t slot)
 {
     return (struct hf_order *)(void *)(p->orders.rows + (size_t)slot * sizeof(struct hf_order));
