@@ -19,6 +19,7 @@ void hf_offline_option_rows(struct hf_offline_options *options, bool data_requir
         {"--max-lines", HF_KIND_U64, &options->lines_max},
         {"--max-command-ids", HF_KIND_U64, &options->command_ids_max},
         {"--max-limits", HF_KIND_U64, &options->limits_max},
+        {"--prefault", HF_KIND_FLAG, &options->prefault},
     };
     memcpy(rows, all, sizeof all);
 }
@@ -32,10 +33,10 @@ static uint64_t rows_of(uint64_t asked, uint64_t usual, unsigned times)
 static int engine_make(const struct hf_offline_options *options, struct hf_offline *out)
 {
     int status = HF_E_MEMORY;
-    struct hf_engine_options engine = {.partitions = out->info.partitions, .retention_ns = 600000000000ull};
+    struct hf_engine_options engine = {.partitions = out->info.partitions, .retention_ns = 600000000000ull, .prefault = options->prefault};
     if (getrandom(engine.key, sizeof engine.key, 0) != sizeof engine.key)
         return HF_E_IO;
-    for (unsigned times = 8; times >= 1 && status == HF_E_MEMORY; times /= 2) {
+    for (unsigned times = options->prefault ? 1 : 8; times >= 1 && status == HF_E_MEMORY; times /= 2) {
         engine.skus_max = rows_of(options->skus_max, 1u << 20, times);
         engine.orders_max = rows_of(options->orders_max, 1u << 24, times);
         engine.cells_max = rows_of(options->cells_max, 1u << 21, times);

@@ -101,7 +101,7 @@ static int replay(struct hf_tool *tool, int argc, char **argv)
     hf_offline_option_rows(&options, true, rows);
     rows[HF_OFFLINE_OPTIONS] = (struct hf_tool_option){"--shards", HF_KIND_U64, &options.shards};
     rows[HF_OFFLINE_OPTIONS + 1] = (struct hf_tool_option){"--until", HF_KIND_U64, &until};
-    tool->usage = "journal replay --data DIR [--shards N] [--until POSITION] [--max-orders N ... as for holdfastd]";
+    tool->usage = "journal replay --data DIR [--shards N] [--until POSITION] [--prefault] [--max-orders N ... as for holdfastd]";
     int failed = hf_tool_options(tool, argc, argv, rows, HF_OFFLINE_OPTIONS + 2);
     if (failed)
         return failed < 0 ? 0 : failed;

@@ -368,7 +368,10 @@ static void quotas_of_shards_are_one_sum(void **state)
 {
     (void)state;
     /* One row to spare for all: no shard's own share would do. */
-    assert_int_equal(run("journal replay --data %D --json --shards 7 --max-skus 20 --max-cells 20"), 0);
+    assert_int_equal(
+        run("journal replay --data %D --json --prefault --shards 7 --max-skus 20 --max-cells 20 --max-orders 300 --max-lines 1000 "
+            "--max-command-ids 2000 --max-limits 100"),
+        0);
     json_t *object = printed();
     assert_digest(object, made.digest);
     json_decref(object);
