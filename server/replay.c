@@ -28,6 +28,8 @@ struct hf_replay {
     struct hf_quota *quotas;
     unsigned shards;
     int failed;
+    bool measures; /* keeps least_left[] of quotas[0] */
+    int64_t least_left[HF_TABLE_COUNT];
     struct window *filling, *waiting; /* waiting: prefetched, replayed when the other is full */
     uint64_t begin_ns;
     struct hf_replay_result result;
@@ -120,6 +122,9 @@ static int record_replay(struct hf_replay *replay, const struct hf_record *recor
     }
     replay->result.records++;
     replay->result.position = end_position;
+    for (unsigned table = 0; replay->measures && table < HF_TABLE_COUNT; table++)
+        if (replay->quotas[0].left[table] < replay->least_left[table])
+            replay->least_left[table] = replay->quotas[0].left[table];
     return 0;
 }
 
@@ -202,11 +207,75 @@ static int visit(void *context, const struct hf_record *record, uint64_t end_pos
     return hf_replay_feed(context, record, end_position);
 }
 
+/* An engine with room for whatever a directory may hold: address space is all that unused rows cost. */
+static int roomy_engine(uint32_t partitions, struct hf_engine **engine, struct hf_quota *quota)
+{
+    int status = HF_E_MEMORY;
+    for (uint64_t rows = 1ull << 28; rows >= 1u << 20 && status == HF_E_MEMORY; rows /= 2) {
+        struct hf_engine_options options = {.partitions = partitions,
+                                            .skus_max = rows,
+                                            .cells_max = rows,
+                                            .orders_max = rows,
+                                            .lines_max = rows,
+                                            .command_ids_max = rows,
+                                            .limits_max = rows,
+                                            .retention_ns = 1};
+        status = hf_engine_create(&options, engine);
+        hf_replay_quotas(&options, quota, 1);
+    }
+    return status;
+}
+
+/* The most rows of each table that were used at once, or that a step asked for. */
+static int needs_measure(struct hf_log *log, uint32_t partitions, uint64_t until, uint64_t needs[HF_TABLE_COUNT])
+{
+    struct hf_engine *engine;
+    struct hf_replay *replay;
+    struct hf_quota quota, all;
+    struct hf_replay_result result = {0};
+    int status = roomy_engine(partitions, &engine, &quota);
+    if (status != 0)
+        return status;
+    all = quota;
+    status = hf_replay_create(engine, &quota, 1, &replay);
+    if (status == 0) {
+        replay->measures = true;
+        memcpy(replay->least_left, quota.left, sizeof quota.left);
+        status = hf_log_recover(log, visit, NULL, replay, until, &result.info);
+        int finished = hf_replay_finish(replay, &result);
+        status = status != 0 ? status : finished;
+        for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
+            needs[table] = (uint64_t)(all.left[table] - replay->least_left[table]);
+        /* A step asks for its own id's row before it gives back those that it no longer needs. */
+        needs[HF_TABLE_COMMAND_IDS]++;
+        hf_replay_destroy(replay);
+    }
+    hf_engine_destroy(engine);
+    return status;
+}
+
+/* Names the least sizes that fit, by replaying once more with room for all. The sentence stays as it was when that does not work. */
+static void needs_describe(struct hf_log *log, uint32_t partitions, uint64_t until, const struct hf_quota *given,
+                           struct hf_replay_result *out)
+{
+    uint64_t needs[HF_TABLE_COUNT];
+    if (needs_measure(log, partitions, until, needs) != 0)
+        return;
+    int used = snprintf(out->error, sizeof out->error, "the tables are too small for what the directory holds; start with at least");
+    for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_LOCATIONS; table++)
+        if ((int64_t)needs[table] > given->left[table] && used < (int)sizeof out->error)
+            used += snprintf(out->error + used, sizeof out->error - (size_t)used, " %s %" PRIu64, hf_table_option(table), needs[table]);
+}
+
 int hf_replay_run(struct hf_log *log, struct hf_engine *engine, struct hf_quota *quotas, unsigned shards, uint64_t until,
                   struct hf_replay_result *out)
 {
     struct hf_replay *replay;
     struct hf_log_info info = {0};
+    struct hf_quota given = {{0}};
+    for (unsigned shard = 0; shard < shards; shard++)
+        for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
+            given.left[table] += quotas[shard].left[table];
     *out = (struct hf_replay_result){0};
     int status = hf_replay_create(engine, quotas, shards, &replay);
     if (status != 0) {
@@ -221,5 +290,7 @@ int hf_replay_run(struct hf_log *log, struct hf_engine *engine, struct hf_quota 
         status = recovered;
     }
     hf_replay_destroy(replay);
+    if (status == HF_E_TOO_SMALL)
+        needs_describe(log, hf_engine_partitions(engine), until, &given, out);
     return status;
 }

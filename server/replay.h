@@ -32,7 +32,8 @@ int hf_replay_feed(struct hf_replay *replay, const struct hf_record *record, uin
 /* Replays what is still in the windows, evens the quotas out and fills *out but for `info`. 0 or the first failure. */
 int hf_replay_finish(struct hf_replay *replay, struct hf_replay_result *out);
 
-/* Recovers the log (hf_log_recover) up to `until` into the engine. 0, or the error of either; out->error has the sentence. */
+/* Recovers the log (hf_log_recover) up to `until` into the engine. 0, or the error of either; out->error has the sentence. For
+ * HF_E_TOO_SMALL that names the least sizes that fit: the log is then replayed once more, into an engine of its own. */
 int hf_replay_run(struct hf_log *log, struct hf_engine *engine, struct hf_quota *quotas, unsigned shards, uint64_t until,
                   struct hf_replay_result *out);
 

@@ -382,7 +382,16 @@ static void sizes_that_are_too_small_are_refused_with_their_option(void **state)
     (void)state;
     assert_int_equal(run("journal replay --data %D --json --max-orders 10"), 2);
     assert_non_null(strstr(errors, "--max-orders"));
+    const char *least = strstr(errors, "--max-orders ");
+    unsigned long orders = strtoul(least + strlen("--max-orders "), NULL, 10);
+    char line[128];
+    snprintf(line, sizeof line, "journal replay --data %%D --json --max-orders %lu", orders);
+    assert_int_equal(run(line), 0);
+    snprintf(line, sizeof line, "journal replay --data %%D --json --max-orders %lu", orders - 1);
+    assert_int_equal(run(line), 2);
     assert_int_equal(run("journal replay --data %D --json --shards 2 --max-skus 19"), 2);
+    assert_non_null(strstr(errors, "--max-skus 20"));
+    assert_int_equal(run("journal replay --data %D --json --max-skus 19 --max-command-ids 30"), 2);
     assert_non_null(strstr(errors, "--max-skus"));
 }
 
