@@ -73,8 +73,8 @@ def rates_drawn(rows, top):
 
 def drawn(rows):
     first = rows[0]
-    made = [text(20, 32, 'Holdfast', 20, weight='bold'),
-            text(20, 52, f"{first['machine']}; Linux {first['kernel']}; commit {first['commit']}{' (dirty)' if first['dirty'] else ''}", 12)]
+    where = f"{first['machine']}; Linux {first['kernel']}; commit {first['commit']}{' (dirty)' if first['dirty'] else ''}"
+    made = [text(20, 32, 'Holdfast', 20, weight='bold'), text(20, 52, where, 12)]
     goals, top = goals_drawn(rows, 90)
     rates, bottom = rates_drawn(rows, top)
     body = '\n'.join(made + goals + rates)

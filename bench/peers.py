@@ -1,7 +1,7 @@
 """Durable orders over TCP against Redis and PostgreSQL at the same work, all on one file system, their runs interleaved.
 
 Every round runs holdfastd from an empty directory on core 0 with its load on core 1: all cases that keep their orders on one start, with
-tables for all that is placed; the steady case on a start of its own, with short life and retention. Redis and PostgreSQL stay up in between.
+tables for all that is placed; the steady case on a start of its own, with short life and retention. Redis and PostgreSQL stay up.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ class Peer:
     def __init__(self, script, directory, *options):
         path = os.path.join(ROOT, 'bench', 'peers', script)
         self.name = script
-        self.process = subprocess.Popen([path, '--on-demand', *options, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=dies_with_us(signal.SIGTERM))
+        self.process = subprocess.Popen([path, '--on-demand', *options, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, preexec_fn=dies_with_us(signal.SIGTERM))
 
     def __enter__(self):
         return self
@@ -147,7 +147,8 @@ class Holdfast:
 def cases_of(quick):
     """-> (cases by start: those of one list share it, the headline is the very first; the steady case)"""
     steady = Case('tcp/steady', 5 if quick else 10, HEADLINE, 3500000, ttl_ms=STEADY_S * 1000)
-    first = [Case('tcp/single-line', 2 if quick else 4, HEADLINE, 4500000), Case('tcp/three-line', 1 if quick else 3, HEADLINE, 1800000, lines=3)]
+    first = [Case('tcp/single-line', 2 if quick else 4, HEADLINE, 4500000),
+             Case('tcp/three-line', 1 if quick else 3, HEADLINE, 1800000, lines=3)]
     hot = Case('tcp/hot-sku', 1 if quick else 3, HEADLINE, 4500000, skus=1)
     if quick:
         return [[*first, hot]], steady

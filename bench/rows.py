@@ -21,7 +21,8 @@ def spread(values):
 
 
 def git(*arguments):
-    done = subprocess.run(['git', '-c', 'safe.directory=*', *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    done = subprocess.run(['git', '-c', 'safe.directory=*', *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=False)
     return done.stdout.decode().strip() if done.returncode == 0 else None
 
 
