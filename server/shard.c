@@ -18,8 +18,10 @@ enum {
     PARKED_MAX = 65536,
     IDLE_TURNS_SPUN = 4,
     IDLE_WAIT_NS = 50000,
+    LOG_FULL_NS = 100000000, /* log space that is merely late comes within this */
 };
 
+static void notice_full_log(struct hf_shard *shard);
 static unsigned drain_log(struct hf_shard *shard);
 static unsigned answer_durable(struct hf_shard *shard);
 static unsigned receive(struct hf_shard *shard);
@@ -39,6 +41,7 @@ unsigned hf_shard_turn(struct hf_shard *shard)
 
     work += receive(shard);
     work += take_completions(shard);
+    notice_full_log(shard);
     if (hf_load_acquire_u32(&node->paused) == 0) {
         work += run_parked(shard);
         work += run_forwarded(shard);
@@ -184,6 +187,33 @@ bool hf_shard_has_room(const struct hf_shard *shard)
     return hf_log_watermark(shard->node->log) < 2 && hf_log_buffer_has_room(shard->node->buffer, 0);
 }
 
+static void notice_full_log(struct hf_shard *shard)
+{
+    if (hf_log_watermark(shard->node->log) < 2)
+        shard->log_full_since_ns = 0;
+    else if (shard->log_full_since_ns == 0)
+        shard->log_full_since_ns = shard->now_ns;
+    shard->log_full = shard->log_full_since_ns != 0 && shard->now_ns - shard->log_full_since_ns >= LOG_FULL_NS;
+}
+
+/* Commands may be taken: they can be logged, or are about to be told that they cannot. */
+static bool may_take(const struct hf_shard *shard)
+{
+    return shard->log_full || hf_shard_has_room(shard);
+}
+
+/* True: the log is full and the task would write to it, so it was answered. */
+static bool refuse_full(struct hf_shard *shard, const struct hf_task *task)
+{
+    unsigned family = hf_opcode_family(task->command->opcode);
+    if (!shard->log_full || family == HF_FAMILY_QUERY || family == HF_FAMILY_ADMIN)
+        return false;
+    refuse(shard, task, HF_BUSY, 0);
+    shard->counters.busy++;
+    finish(shard, task, 0);
+    return true;
+}
+
 static void begin(struct hf_shard *shard)
 {
     bool no_space = hf_log_watermark(shard->node->log) >= 1;
@@ -244,6 +274,11 @@ static unsigned run_lane(struct hf_shard *shard, uint32_t home)
     begin(shard);
     const struct hf_task *task;
     while ((task = hf_lanes_first(shard->lanes, home)) != NULL) {
+        if (refuse_full(shard, task)) {
+            hf_shard_set_lacking(shard, home, HF_LANES_NONE);
+            hf_lanes_take(shard->lanes, home);
+            continue;
+        }
         enum hf_admission admission = hf_executor_admit(shard->executor, task);
         if (admission == HF_NOT_NOW)
             hf_shard_set_lacking(shard, home, shard->executor->lacking);
@@ -262,7 +297,7 @@ static unsigned run_parked(struct hf_shard *shard)
 {
     unsigned work = 0;
     uint32_t lanes = hf_lanes_count(shard->lanes), tries = lanes < LANES_A_TURN ? lanes : LANES_A_TURN;
-    for (uint32_t i = 0; i < tries && hf_shard_has_room(shard); i++) {
+    for (uint32_t i = 0; i < tries && may_take(shard); i++) {
         lanes = hf_lanes_count(shard->lanes);
         if (lanes == 0)
             break;
@@ -275,15 +310,19 @@ static unsigned run_forwarded(struct hf_shard *shard)
 {
     unsigned work = 0;
     for (unsigned other = 0; other < shard->node->shard_count; other++) {
-        if (other == shard->number || !hf_shard_has_room(shard))
+        if (other == shard->number || !may_take(shard))
             continue;
         struct hf_task tasks[HF_BATCH_MAX];
         uint32_t count = hf_spsc_get(shard->node->shards[other]->to[shard->number].tasks, tasks, HF_BATCH_MAX, sizeof tasks[0]);
         if (count == 0)
             continue;
-        run_batch(shard, tasks, count);
         shard->counters.taken_over += count;
         work += count;
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < count; i++)
+            if (!refuse_full(shard, &tasks[i]))
+                tasks[kept++] = tasks[i];
+        run_batch(shard, tasks, kept);
     }
     return work;
 }
@@ -377,7 +416,7 @@ static uint32_t gather(struct hf_shard *shard, struct hf_task *tasks)
             continue;
         }
         task->home = hf_engine_home(shard->node->engine, task->command);
-        if (is_ours(shard, task))
+        if (!refuse_full(shard, task) && is_ours(shard, task))
             count++;
     }
     return count;
@@ -386,7 +425,7 @@ static uint32_t gather(struct hf_shard *shard, struct hf_task *tasks)
 static unsigned run_received(struct hf_shard *shard)
 {
     unsigned work = 0;
-    for (int batch = 0; batch < BATCHES_A_TURN && shard->received.first && hf_shard_has_room(shard); batch++) {
+    for (int batch = 0; batch < BATCHES_A_TURN && shard->received.first && may_take(shard); batch++) {
         struct hf_task tasks[HF_BATCH_MAX];
         uint64_t began = hf_cycles();
         uint32_t count = gather(shard, tasks);

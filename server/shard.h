@@ -60,6 +60,8 @@ struct hf_shard {
     uint64_t now_ns, latest_ns, turn_began_ns;
     uint64_t next_sweep_ns, next_mark_ns, steps_at_mark;
     uint32_t sweep_cursor, lane_cursor;
+    uint64_t log_full_since_ns; /* 0: it is not */
+    bool log_full; /* for so long that waiting helps nobody: what would write gets BUSY */
     bool was_due; /* something fell due since the last mark: it may wait for the next one to be forgotten */
     unsigned idle_turns;
     bool drained;
