@@ -23,6 +23,7 @@ class Kill(harness.EndTest):
         self.eventually(lambda: count_lines(acked) > self.seen, f'an answer with {shards} shards')
         time.sleep(max(0, seconds - (time.monotonic() - began)))
         engine.kill()
+        load.terminate()  # it would look for the engine for some seconds
         out, err = load.communicate(timeout=harness.WAIT_S)
         self.assertEqual(load.returncode, 0, out + err)
         self.seen = count_lines(acked)
