@@ -349,7 +349,7 @@ int hf_backend_file_open(const char *dir, bool read_only, struct hf_backend **ou
     file->lock_fd = -1;
     file->read_only = read_only;
     file->ring.event_fd = -1;
-    file->space.wake_fd = -1;
+    file->space.wake_fd = file->space.fill_fd = -1;
     *out = &file->base;
     return 0;
 }

@@ -21,6 +21,8 @@ struct hf_file_space {
     struct hf_file_segment *slots; /* segment n lies in slot n % slot_count */
     uint64_t slot_count;
     void *zeros;
+    int fill_fd; /* the filler's own description of the segment it zeroes; -1: none */
+    uint64_t fill_number;
     pthread_t filler;
     bool filler_runs;
     int wake_fd;

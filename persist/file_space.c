@@ -94,6 +94,23 @@ static int segment_open(struct hf_file *file, uint64_t position)
     return 0;
 }
 
+/* The kernel reports a write that was lost in the page cache once to each description. The filler has one of its own, so that a loss which
+ * the log's flush must hear of is never reported to the filler's instead. */
+static int fill_open(struct hf_file *file, uint64_t position)
+{
+    struct hf_file_space *space = &file->space;
+    uint64_t number = position / file->geometry.segment_bytes;
+    if (space->fill_fd >= 0 && space->fill_number == number)
+        return 0;
+    if (space->fill_fd >= 0)
+        close(space->fill_fd);
+    char name[32];
+    hf_file_segment_name(number * file->geometry.segment_bytes, name);
+    space->fill_fd = openat(file->dir_fd, name, O_WRONLY | O_CLOEXEC | (file->base.direct ? O_DIRECT : 0));
+    space->fill_number = number;
+    return space->fill_fd >= 0 ? 0 : space_failed(file, "open", name, errno);
+}
+
 static int zero_write(struct hf_file *file, int fd, uint64_t position, uint64_t bytes)
 {
     char name[32];
@@ -122,7 +139,9 @@ static int fill_slice(struct hf_file *file, uint64_t target)
         end = segment_end;
     int e = segment_open(file, at);
     if (e == 0)
-        e = zero_write(file, slot_of(file, at)->fd, at, end - at);
+        e = fill_open(file, at);
+    if (e == 0)
+        e = zero_write(file, space->fill_fd, at, end - at);
     if (e == 0)
         hf_store_release_u64(&space->filled, end); /* [F], partners file_space_end */
     hf_store_relaxed_u32(&space->failing, e != 0);
@@ -287,6 +306,8 @@ void hf_file_space_stop(struct hf_file *file)
     for (uint64_t i = 0; space->slots != NULL && i < space->slot_count; i++)
         if (space->slots[i].fd >= 0)
             close(space->slots[i].fd);
+    if (space->fill_fd >= 0)
+        close(space->fill_fd);
     if (space->wake_fd >= 0)
         close(space->wake_fd);
     if (space->zeros != NULL)
