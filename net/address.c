@@ -45,10 +45,19 @@ static bool hf_address_is_loopback(const struct sockaddr *address)
     return address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
 }
 
-static int hf_address_bind(int fd, const struct addrinfo *info)
+/* Whoever binds with SO_REUSEPORT joins any other engine of the same user on that port, and they would share its clients. So the first
+ * shard binds without it, and allows it to those that follow before it listens. */
+static int hf_address_bind(int fd, const struct addrinfo *info, enum hf_sharing sharing)
 {
+    const int on = 1;
+    bool bound = false;
+    if (sharing == HF_PORT_JOINED)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     for (int i = 0; i < HF_PORT_TRIES; i++) {
-        if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, HF_LISTEN_BACKLOG) == 0)
+        bound = bound || bind(fd, info->ai_addr, info->ai_addrlen) == 0;
+        if (bound && sharing == HF_PORT_FIRST)
+            setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+        if (bound && listen(fd, HF_LISTEN_BACKLOG) == 0)
             return 0;
         if (errno != EADDRINUSE)
             return -1;
@@ -72,7 +81,7 @@ static uint16_t hf_address_port(int fd)
     return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
 }
 
-static int hf_address_open(const char *address, const struct addrinfo *info, bool shared_port, int *fd, uint16_t *port)
+static int hf_address_open(const char *address, const struct addrinfo *info, enum hf_sharing sharing, int *fd, uint16_t *port)
 {
     const int on = 1, idle_s = 60, interval_s = 10, probes = 3;
     int socket_fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -87,9 +96,7 @@ static int hf_address_open(const char *address, const struct addrinfo *info, boo
     setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     if (info->ai_family == AF_INET6)
         setsockopt(socket_fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (shared_port)
-        setsockopt(socket_fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (hf_address_bind(socket_fd, info) != 0) {
+    if (hf_address_bind(socket_fd, info, sharing) != 0) {
         int error = errno;
         close(socket_fd);
         if (error == EADDRINUSE)
@@ -102,7 +109,7 @@ static int hf_address_open(const char *address, const struct addrinfo *info, boo
     return 0;
 }
 
-int hf_address_listen(const char *address, bool insecure, bool shared_port, int *fd, uint16_t *port)
+int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharing, int *fd, uint16_t *port)
 {
     char host[256], service[8];
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -122,7 +129,7 @@ int hf_address_listen(const char *address, bool insecure, bool shared_port, int 
             "[::1], or say --insecure-listen on a network you trust",
             address);
     else
-        error = hf_address_open(address, info, shared_port, fd, port);
+        error = hf_address_open(address, info, sharing, fd, port);
     freeaddrinfo(info);
     return error;
 }

@@ -495,7 +495,9 @@ static int hf_net_transport(struct hf_net *net, const struct hf_net_options *opt
                                          .connections = &net->connections,
                                          .status = &net->status,
                                          .insecure_listen = options->insecure_listen,
-                                         .shared_port = options->shared_port};
+                                         .sharing = !options->shared_port ? HF_PORT_ALONE
+                                                    : options->shard == 0 ? HF_PORT_FIRST
+                                                                          : HF_PORT_JOINED};
     struct hf_transport *transport = NULL;
     int error = loopback ? hf_loopback_create(&given, &transport) : hf_uring_tcp_create(&given, &transport);
     if (error)

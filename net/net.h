@@ -17,7 +17,7 @@ struct hf_net_options {
     const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), loopback://NAME for tests */
     unsigned listen_count;
     bool insecure_listen; /* non-loopback addresses are allowed */
-    bool shared_port;     /* SO_REUSEPORT: several shards listen on it */
+    bool shared_port;     /* SO_REUSEPORT: several shards listen on it, shard 0 first: it is refused if another process does */
     unsigned shard, shard_count;
     uint32_t partitions;
     uint64_t retention_ms, term;

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "net/address.h"
+
 struct hf_net_status;
 struct hf_outbox;
 struct hf_transport;
@@ -90,7 +92,8 @@ struct hf_transport_options {
     struct hf_outbox *outbox;
     struct hf_connections *connections;
     struct hf_net_status *status;
-    bool insecure_listen, shared_port;
+    bool insecure_listen;
+    enum hf_sharing sharing;
 };
 
 /* Each: 0 or an enum hf_error with hf_net_error() set; *out untouched on failure. listen() adds one address. */

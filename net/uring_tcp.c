@@ -53,7 +53,8 @@ struct hf_uring_tcp {
     struct hf_transport transport;
     struct io_uring ring;
     bool ring_made, enabled, accepting;
-    bool insecure_listen, shared_port;
+    bool insecure_listen;
+    enum hf_sharing sharing;
     struct hf_uring_listener listeners[HF_URING_LISTENERS_MAX];
     unsigned listener_count;
     int watches[HF_URING_WATCHES_MAX];
@@ -506,7 +507,7 @@ int hf_uring_tcp_listen(struct hf_transport *transport, const char *address)
     struct hf_uring_tcp *uring = hf_uring(transport);
     assert(!uring->enabled && uring->listener_count < HF_URING_LISTENERS_MAX);
     struct hf_uring_listener *listener = &uring->listeners[uring->listener_count];
-    int error = hf_address_listen(address, uring->insecure_listen, uring->shared_port, &listener->fd, &listener->port);
+    int error = hf_address_listen(address, uring->insecure_listen, uring->sharing, &listener->fd, &listener->port);
     if (!error)
         uring->listener_count++;
     return error;
@@ -563,7 +564,7 @@ int hf_uring_tcp_create(const struct hf_transport_options *options, struct hf_tr
     uring->transport = (struct hf_transport){&hf_uring_tcp_ops, options->outbox, options->connections, options->status};
     uring->accepting = true;
     uring->insecure_listen = options->insecure_listen;
-    uring->shared_port = options->shared_port;
+    uring->sharing = options->sharing;
     uring->given_max = HF_URING_BUFFERS_FIRST;
     for (unsigned i = 0; i < HF_URING_BUFFERS; i++)
         uring->spare[uring->spare_count++] = (uint16_t)(HF_URING_BUFFERS - 1 - i);

@@ -82,18 +82,24 @@ static void a_port_in_use_is_given_up_after_a_while(void **state)
     hf_net_destroy(second);
 }
 
-static void shards_may_share_a_port(void **state)
+static void shards_may_share_a_port_that_nobody_else_has(void **state)
 {
     (void)state;
     struct hf_net *nets[2] = {NULL, NULL};
     char address[64] = "tcp://127.0.0.1:0";
     for (int i = 0; i < 2; i++) {
         const char *const listen[] = {address};
-        struct hf_net_options options = {.listen = listen, .listen_count = 1, .shared_port = true, .shard_count = 2, .partitions = 256};
+        struct hf_net_options options = {.listen = listen, .listen_count = 1, .shared_port = true, .shard = (unsigned)i, .shard_count = 2,
+                                         .partitions = 256};
         assert_int_equal(hf_net_create(&options, &nets[i]), 0);
         snprintf(address, sizeof address, "tcp://127.0.0.1:%u", hf_net_port(nets[i], 0));
     }
     assert_int_equal(hf_net_port(nets[0], 0), hf_net_port(nets[1], 0));
+    const char *const listen[] = {address};
+    struct hf_net_options another = {.listen = listen, .listen_count = 1, .shared_port = true, .shard_count = 2, .partitions = 256};
+    struct hf_net *net = NULL;
+    assert_int_equal(hf_net_create(&another, &net), HF_E_IO);
+    assert_non_null(strstr(hf_net_error(), "in use"));
     hf_net_destroy(nets[0]);
     hf_net_destroy(nets[1]);
 }
@@ -175,7 +181,7 @@ int main(void)
         cmocka_unit_test(other_machines_may_reach_only_an_insecure_listener),
         cmocka_unit_test(the_ipv6_loopback_is_one_too),
         cmocka_unit_test(a_port_in_use_is_given_up_after_a_while),
-        cmocka_unit_test(shards_may_share_a_port),
+        cmocka_unit_test(shards_may_share_a_port_that_nobody_else_has),
         cmocka_unit_test(a_port_that_stopped_accepting_serves_whom_it_has),
         cmocka_unit_test(a_watched_event_ends_a_wait),
         cmocka_unit_test(one_port_serves_both_transports),
