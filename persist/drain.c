@@ -164,8 +164,6 @@ static void advance_durable(struct hf_log *log)
 
 static int reap(struct hf_log *log, uint64_t now_ns)
 {
-    if (log->flight_count == 0)
-        return 0;
     struct hf_append_done done[HF_LOG_FLIGHTS_MAX];
     int n = log->backend->ops->poll(log->backend, done, HF_LOG_FLIGHTS_MAX);
     if (n < 0)

@@ -177,12 +177,13 @@ int hf_file_ring_poll(struct hf_backend *backend, struct hf_append_done *done, u
 {
     struct hf_file *file = file_of(backend);
     struct hf_file_ring *ring = &file->ring;
-    if (ring->inflight == 0)
-        return 0;
-    int e = io_uring_sq_ready(&ring->uring) != 0 ? ring_submit(file) : 0;
-    if (e == 0)
+    int e = ring->inflight != 0 && io_uring_sq_ready(&ring->uring) != 0 ? ring_submit(file) : 0;
+    if (e == 0 && ring->inflight != 0)
         e = reap(file);
-    if (e == 0)
+    if (e == 0 && hf_load_acquire_u32(&file->space.lost) != 0) /* [L], partner flush_failed */
+        e = hf_say(file->base.error, HF_E_IO, "%s; the engine stops, because the disk may have lost what was written to it",
+                   file->space.error);
+    if (e == 0 && ring->inflight != 0)
         e = flush_written(file);
     if (e != 0)
         return e;

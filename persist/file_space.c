@@ -2,7 +2,8 @@
  *
  * Zeros are written, not only allocated, because a write into allocated but unwritten space makes the file system commit its journal.
  * `filled` is published by store-release [F] after the segment's slot was set and its zeros flushed; the drainer's load-acquire of it lets
- * it read the slot. `retired` goes the other way [R]: the drainer closed a slot's descriptor before the filler uses the slot again. */
+ * it read the slot. `retired` goes the other way [R]: the drainer closed a slot's descriptor before the filler uses the slot again. Space
+ * that cannot be had is asked for again; a flush that failed is not, and ends the log [L]: the disk may have dropped what the log wrote. */
 #include "persist/backend_file_p.h"
 #include "persist/say.h"
 #include "wire/block.h"
@@ -53,6 +54,13 @@ static int space_failed(struct hf_file *file, const char *what, const char *name
                   strerror(error), full ? "make room on the disk (or raise the file size limit)" : "check the disk");
 }
 
+static int flush_failed(struct hf_file *file, const char *what, const char *name)
+{
+    int e = space_failed(file, what, name, errno);
+    hf_store_release_u32(&file->space.lost, 1); /* [L], partner hf_file_ring_poll */
+    return e;
+}
+
 /* Reserved at full size first, so that running out is known long before the log gets there. Where that cannot be had (a small disk, a file
  * size limit, a file system without it) the segment grows as it is zeroed, and what was taken is given back. */
 static int segment_reserve(struct hf_file *file, int fd, const char *name)
@@ -85,7 +93,7 @@ static int segment_open(struct hf_file *file, uint64_t position)
     if (e == 0)
         e = segment_reserve(file, fd, name);
     if (e == 0 && (fsync(fd) != 0 || fsync(file->dir_fd) != 0))
-        e = space_failed(file, "record", name, errno);
+        e = flush_failed(file, "record", name);
     if (e != 0) {
         close(fd);
         return e;
@@ -125,7 +133,7 @@ static int zero_write(struct hf_file *file, int fd, uint64_t position, uint64_t 
             return space_failed(file, "zero", name, n < 0 ? errno : ENOSPC);
         done += (uint64_t)n;
     }
-    return fdatasync(fd) == 0 ? 0 : space_failed(file, "flush", name, errno);
+    return fdatasync(fd) == 0 ? 0 : flush_failed(file, "flush", name);
 }
 
 /* One slice, within one segment, towards `target`; publishes it. */
@@ -184,7 +192,7 @@ static void *filler_main(void *context)
     struct hf_file *file = context;
     struct hf_file_space *space = &file->space;
     uint64_t seen = hf_load_relaxed_u64(&space->appended), since_ns = hf_file_now_ns();
-    while (hf_load_acquire_u32(&space->stop) == 0) {
+    while (hf_load_acquire_u32(&space->stop) == 0 && hf_load_relaxed_u32(&space->lost) == 0) {
         uint64_t at = hf_load_relaxed_u64(&space->filled), target = fill_target(file);
         if (at >= target || !slot_is_free(file, at)) {
             filler_wait(file, -1);
@@ -258,7 +266,7 @@ int hf_file_space_start(struct hf_file *file, uint64_t position)
     hf_store_relaxed_u64(&space->retired, position / file->geometry.segment_bytes);
     e = fill_before_start(file, position);
     uint64_t filled = hf_load_relaxed_u64(&space->filled);
-    if (e != 0 && (e == HF_E_IN_USE || filled - position < 2u * file->geometry.block_max)) {
+    if (e != 0 && (e == HF_E_IN_USE || hf_load_relaxed_u32(&space->lost) != 0 || filled - position < 2u * file->geometry.block_max)) {
         memcpy(file->base.error, space->error, sizeof file->base.error);
         return e;
     }
