@@ -43,7 +43,7 @@ void hf_node_fatal(struct hf_node *node, int error, const char *what)
 
 /* ---- quotas ---- */
 
-static int64_t take_from_pool(struct hf_pool *pool, uint64_t wanted)
+static int64_t take_from_pool(struct hf_row_pool *pool, uint64_t wanted)
 {
     uint64_t left = hf_load_relaxed_u64(&pool->left), got;
     do
@@ -55,7 +55,7 @@ static int64_t take_from_pool(struct hf_pool *pool, uint64_t wanted)
 void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max)
 {
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++) {
-        struct hf_pool *pool = &node->pools[table];
+        struct hf_row_pool *pool = &node->pools[table];
         int64_t share = (int64_t)(pool->share < share_max ? pool->share : share_max), *left = &quota->left[table];
         if (*left < (share + 1) / 2) {
             *left += take_from_pool(pool, (uint64_t)(share - *left));
@@ -72,7 +72,7 @@ void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t s
 
 bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table)
 {
-    struct hf_pool *pool = &((struct hf_node *)node)->pools[table];
+    struct hf_row_pool *pool = &((struct hf_node *)node)->pools[table];
     int64_t got = take_from_pool(pool, pool->share > 2 * HF_LINES_MAX ? pool->share : 2 * HF_LINES_MAX);
     quota->left[table] += got;
     if (got == 0)
@@ -86,7 +86,7 @@ static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay
     struct hf_quota all;
     hf_replay_quotas(sizes, &all, 1);
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++) {
-        struct hf_pool *pool = &node->pools[table];
+        struct hf_row_pool *pool = &node->pools[table];
         uint64_t rows = (uint64_t)all.left[table], shards = node->shard_count;
         pool->rows_max = rows;
         pool->share = rows / (shards * 32) + 1;

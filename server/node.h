@@ -15,7 +15,7 @@ struct hf_shard;
 struct hf_service;
 
 /* Rows of a table that no thread has in its quota. */
-struct hf_pool {
+struct hf_row_pool {
     _Alignas(HF_CACHE_PAD_BYTES) struct hf_atomic_u64 left;
     struct hf_atomic_u32 missed; /* 1: a thread found too few; who has some gives half back */
     uint64_t rows_max, share;
@@ -39,7 +39,7 @@ struct hf_node {
     bool drainer_started;
 
     /* shared */
-    struct hf_pool pools[HF_TABLE_COUNT];
+    struct hf_row_pool pools[HF_TABLE_COUNT];
     struct hf_atomic_u32 stopping; /* 1: admit nothing, finish what is in flight */
     struct hf_atomic_u32 paused;   /* the service wants every word: shards start no batch */
     struct hf_atomic_u32 drained;  /* shards that have nothing in flight any more */
