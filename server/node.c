@@ -81,10 +81,10 @@ bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table)
 }
 
 /* Shares are small, so that what is left is found by whoever needs it. */
-static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay, const struct hf_engine_options *sizes)
+static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay)
 {
     struct hf_quota all;
-    hf_replay_quotas(sizes, &all, 1);
+    hf_replay_quotas(&node->sizes, &all, 1);
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++) {
         struct hf_row_pool *pool = &node->pools[table];
         uint64_t rows = (uint64_t)all.left[table], shards = node->shard_count;
@@ -132,7 +132,8 @@ static int open_log(struct hf_node *node, char *error, size_t error_bytes)
 static int recover(struct hf_node *node, char *error, size_t error_bytes)
 {
     const struct hf_server_options *options = &node->options;
-    struct hf_engine_options sizes = {
+    struct hf_engine_options *sizes = &node->sizes;
+    *sizes = (struct hf_engine_options){
         .partitions = node->partitions,
         .skus_max = options->skus_max,
         .cells_max = options->cells_max,
@@ -143,20 +144,20 @@ static int recover(struct hf_node *node, char *error, size_t error_bytes)
         .retention_ns = options->retention_ns,
         .prefault = options->prefault,
     };
-    if (getrandom(sizes.key, sizeof sizes.key, 0) != sizeof sizes.key)
+    if (getrandom(sizes->key, sizeof sizes->key, 0) != sizeof sizes->key)
         return fail(HF_E_IO, error, error_bytes, "no random bytes from the kernel for the table keys");
-    int code = hf_engine_create(&sizes, &node->engine);
+    int code = hf_engine_create(sizes, &node->engine);
     if (code != 0)
         return fail(code, error, error_bytes, "the tables could not be reserved: give smaller --max-* sizes or allow more address space");
     struct hf_quota quota;
     struct hf_replay_result replay = {0};
-    hf_replay_quotas(&sizes, &quota, 1);
+    hf_replay_quotas(sizes, &quota, 1);
     code = hf_replay_run(node->log, node->engine, &quota, 1, UINT64_MAX, &replay);
     if (code != 0)
         return fail(code, error, error_bytes, "%s", replay.error[0] ? replay.error : hf_log_error(node->log));
     node->info = replay.info;
     node->replay_ns = replay.time_ns;
-    fill_pools(node, &quota, &sizes);
+    fill_pools(node, &quota);
 
     node->words = hf_memory_zeroed(node->partitions * sizeof *node->words);
     if (!node->words)

@@ -25,6 +25,7 @@ struct hf_node {
     /* constant once shards run */
     struct hf_server_options options;
     struct hf_engine *engine;
+    struct hf_engine_options sizes;
     struct hf_log *log;
     struct hf_log_buffer *buffer;
     struct hf_word *words;

@@ -156,7 +156,7 @@ static uint64_t serve(struct hf_service *service, const struct hf_task *task)
 {
     switch (task->command->opcode) {
     case HF_STATUS:
-        hf_status_answer(service->node, task->answer);
+        hf_status_answer(service->node, service->executor, task->answer);
         return 0;
     case HF_DIGEST:
     case HF_AUDIT:

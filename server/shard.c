@@ -460,6 +460,7 @@ static void publish_status(struct hf_shard *shard)
     struct hf_shard_status *status = &shard->status;
     status->counters = shard->counters;
     status->executor = shard->executor->counters;
+    status->quota = shard->executor->quota;
     hf_net_status(shard->net, &status->net);
     const struct hf_word_taker *taker = &shard->executor->taker;
     status->words_taken = hf_load_relaxed_u64(&taker->taken);

@@ -36,6 +36,7 @@ struct hf_shard_status {
     struct hf_shard_counters counters;
     struct hf_executor_counters executor;
     struct hf_net_status net;
+    struct hf_quota quota;
     uint64_t words_taken, words_tried_failed, words_waited, words_bound_failed, words_yielded;
     uint32_t parked_now, waiting_now;
 };

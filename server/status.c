@@ -48,16 +48,42 @@ static void add_log(struct items *items, const struct hf_node *node, uint64_t re
     add(items, "log.records_since_start", records);
 }
 
-static void add_memory(struct items *items, const struct hf_node *node)
+/* The count that bounds a table which has rows of its own. */
+static unsigned table_of(const char *name)
+{
+    static const char *const names[HF_TABLE_COUNT] = {
+        [HF_TABLE_SKUS] = "skus",     [HF_TABLE_CELLS] = "cells",
+        [HF_TABLE_ORDERS] = "orders", [HF_TABLE_LINES] = "lines",
+        [HF_TABLE_LIMITS] = "limits", [HF_TABLE_COMMAND_IDS] = "command_ids",
+        [HF_TABLE_LOCATIONS] = "locations",
+    };
+    for (unsigned table = 1; table < HF_TABLE_COUNT; table++)
+        if (strcmp(names[table], name) == 0)
+            return table;
+    return 0;
+}
+
+/* Rows that move between a pool and a quota meanwhile are counted twice or not at all. */
+static uint64_t rows_used(const struct hf_node *node, const struct hf_quota *quotas, unsigned table)
+{
+    const struct hf_row_pool *pool = &node->pools[table];
+    int64_t used = (int64_t)pool->rows_max - (int64_t)hf_load_relaxed_u64(&pool->left) - quotas->left[table];
+    return used > 0 ? (uint64_t)used : 0;
+}
+
+/* The engine's own counts belong to whoever holds the words; `quotas`: what all threads have of each table. */
+static void add_memory(struct items *items, const struct hf_node *node, const struct hf_quota *quotas)
 {
     struct hf_engine_size sizes[HF_TABLE_COUNT * 2];
-    unsigned count = hf_engine_sizes(node->engine, NULL, sizes, HF_TABLE_COUNT * 2);
+    unsigned count = hf_engine_sizes(NULL, &node->sizes, sizes, HF_TABLE_COUNT * 2);
     for (unsigned i = 0; i < count; i++) {
         char name[40];
         snprintf(name, sizeof name, "tables.%s.rows_max", sizes[i].table);
         add(items, name, sizes[i].rows_max);
+        unsigned table = table_of(sizes[i].table);
         snprintf(name, sizeof name, "tables.%s.rows_used", sizes[i].table);
-        add(items, name, sizes[i].rows_used);
+        if (table != 0)
+            add(items, name, rows_used(node, quotas, table));
         snprintf(name, sizeof name, "tables.%s.bytes_max", sizes[i].table);
         add(items, name, sizes[i].bytes_max);
         if (strcmp(sizes[i].table, "cells") == 0)
@@ -159,28 +185,39 @@ static bool ask(struct hf_shard *shard)
     return false;
 }
 
-void hf_status_answer(struct hf_node *node, struct hf_answer *answer)
+struct sums {
+    struct hf_executor_counters executor;
+    struct hf_quota quotas;
+};
+
+static void add_thread(struct sums *sums, const struct hf_executor_counters *executor, const struct hf_quota *quota)
 {
-    struct hf_executor_counters sum = {0};
+    sums->executor.records += executor->records;
+    for (unsigned code = 0; code < HF_RESULT_COUNT; code++)
+        sums->executor.results[code] += executor->results[code];
+    for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
+        sums->quotas.left[table] += quota->left[table];
+}
+
+void hf_status_answer(struct hf_node *node, const struct hf_executor *service, struct hf_answer *answer)
+{
+    struct sums sums = {0};
     struct items items = {.answer = answer, .shard = HF_STATUS_NODE};
     bool heard[HF_SHARDS_MAX];
     for (unsigned i = 0; i < node->shard_count; i++) {
         heard[i] = ask(node->shards[i]);
-        if (!heard[i])
-            continue;
-        const struct hf_executor_counters *executor = &node->shards[i]->status.executor;
-        sum.records += executor->records;
-        for (unsigned code = 0; code < HF_RESULT_COUNT; code++)
-            sum.results[code] += executor->results[code];
+        if (heard[i])
+            add_thread(&sums, &node->shards[i]->status.executor, &node->shards[i]->status.quota);
     }
+    add_thread(&sums, &service->counters, &service->quota);
     *answer = (struct hf_answer){.length = sizeof *answer, .opcode = HF_STATUS, .result = HF_OK};
-    add_log(&items, node, sum.records);
+    add_log(&items, node, sums.executor.records);
     add(&items, "shard_count", node->shard_count);
     add(&items, "partitions", node->partitions);
     add(&items, "recovered_records", node->info.records);
     add(&items, "replay_us", node->replay_ns / 1000);
-    add_memory(&items, node);
-    add_results(&items, &sum);
+    add_memory(&items, node, &sums.quotas);
+    add_results(&items, &sums.executor);
     for (unsigned i = 0; i < node->shard_count; i++) {
         const struct hf_shard_status *status = &node->shards[i]->status;
         items.shard = i;
