@@ -173,7 +173,10 @@ static unsigned serve_shard(struct hf_service *service, struct hf_shard *shard)
     struct hf_task task;
     unsigned served = 0;
     while (hf_spsc_get(shard->service.tasks, &task, 1, sizeof task) == 1) {
+        uint64_t steps = service->executor->counters.steps;
         struct hf_done done = {task.request, serve(service, &task)};
+        if (service->executor->counters.steps == steps)
+            service->executor->counters.results[task.answer->result % HF_RESULT_COUNT]++; /* what was stepped is counted already */
         if (service->node->options.durability == HF_DURABILITY_ASYNC && done.position != 0)
             task.answer->flags |= HF_ANSWER_ASYNC;
         uint32_t put = hf_spsc_put(shard->service.done, &done, 1, sizeof done);
