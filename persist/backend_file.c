@@ -49,9 +49,34 @@ int hf_file_lock(int fd, int operation, uint64_t deadline_ns)
     }
 }
 
+/* The first entry of a directory that was never used as one of ours and that we would not make; false where there is none. */
+static bool stranger_find(struct hf_file *file, char name[64])
+{
+    static const char *const ours[] = {".", "..", "lock", "lost+found"};
+    int fd = openat(file->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = faccessat(file->dir_fd, "lock", F_OK, 0) == 0 || fd < 0 ? NULL : fdopendir(fd);
+    bool found = false;
+    for (const struct dirent *entry; dir != NULL && !found && (entry = readdir(dir)) != NULL;) {
+        found = strncmp(entry->d_name, "manifest.", 9) != 0 && strncmp(entry->d_name, "log-", 4) != 0;
+        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+            found = found && strcmp(entry->d_name, ours[i]) != 0;
+        if (found)
+            snprintf(name, 64, "%.63s", entry->d_name);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return found;
+}
+
 static int file_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
 {
     struct hf_file *file = file_of(backend);
+    char stranger[64];
+    if (!file->read_only && stranger_find(file, stranger))
+        return hf_say(backend->error, HF_E_USAGE, "%s holds other files (%s) and no log; give an empty or a missing directory", file->dir,
+                      stranger);
     int flags = file->read_only ? O_RDONLY : O_RDWR | O_CREAT;
     file->lock_fd = openat(file->dir_fd, "lock", flags | O_CLOEXEC, 0640);
     if (file->lock_fd < 0 && errno == ENOENT)
@@ -230,6 +255,8 @@ static int file_flush(struct hf_backend *backend, uint64_t position)
             continue;
         bool ok = fd >= 0 && fdatasync(fd) == 0;
         int saved = errno;
+        if (ok && !backend->direct)
+            (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         if (fd >= 0)
             close(fd);
         if (!ok)
