@@ -57,7 +57,7 @@ struct hf_backend_ops {
      * *absent. Any thread. */
     int (*read)(struct hf_backend *backend, struct hf_read_cursor *cursor, uint64_t position, void *buf, uint32_t bytes, bool *absent);
     void (*read_end)(struct hf_backend *backend, struct hf_read_cursor *cursor);
-    /* Makes everything from `position` on that was read durable. */
+    /* Makes everything from `position` on durable, whoever wrote it; without `direct` what is read after it comes from the disk. */
     int (*flush)(struct hf_backend *backend, uint64_t position);
     /* Zeroed space from `position` on, at least a first part; the rest follows by itself. Appends come from memory..memory + bytes. Probes.
      */

@@ -270,20 +270,32 @@ int hf_recover_run(struct hf_log *log, const struct hf_recovery_calls *calls, ui
     return e;
 }
 
+static int flush(struct hf_log *log, uint64_t position)
+{
+    int e = log->backend->ops->flush(log->backend, position);
+    return e == 0 ? 0 : hf_say(log->error, e, "%s", log->backend->error);
+}
+
+/* A flush that failed and ended an engine leaves pages that look clean and are not on disk: no later flush would write them, so they must
+ * not be read. */
+static int flush_page_cache(struct hf_log *log)
+{
+    return log->options.read_only || log->backend->direct ? 0 : flush(log, 0);
+}
+
 int hf_log_recover(struct hf_log *log, hf_log_visit *visit, void (*prefetch)(void *context, const struct hf_record *record, int stage),
                    void *context, uint64_t until, struct hf_log_info *info)
 {
     assert(!log->started);
     struct hf_recovery_calls calls = {.visit = visit, .prefetch = prefetch, .context = context, .until = until};
     uint64_t damaged;
-    int e = hf_recover_run(log, &calls, &damaged);
+    int e = flush_page_cache(log);
+    if (e == 0)
+        e = hf_recover_run(log, &calls, &damaged);
+    if (e == 0 && !log->options.read_only && log->tip.durable < log->tip.position)
+        e = flush(log, log->tip.durable);
     if (e != 0)
         return e;
-    if (!log->options.read_only && log->tip.durable < log->tip.position) {
-        e = log->backend->ops->flush(log->backend, log->tip.durable);
-        if (e != 0)
-            return hf_say(log->error, e, "%s", log->backend->error);
-    }
     log->info.clock_behind = log->info.last_time_ns > log->options.wall_ns;
     hf_store_release_u64(&log->durable, log->tip.position); /* partner hf_log_durable */
     log->recovered = true;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -25,6 +26,26 @@ int fdatasync(int fd)
         return (int)syscall(SYS_fdatasync, fd);
     errno = EIO;
     return -1;
+}
+
+/* What the disk has where a write was lost and the page cache still shows it: zeros, seen once the pages are dropped. */
+static uint64_t lost_bytes;
+
+int posix_fadvise(int fd, off_t offset, off_t bytes, int advice)
+{
+    static const uint8_t zeros[16384];
+    char path[64];
+    assert_int_equal(offset, 0);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(advice, POSIX_FADV_DONTNEED);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = lost_bytes == 0 ? -1 : open(path, O_WRONLY | O_CLOEXEC);
+    if (again >= 0) {
+        assert_int_equal(pwrite(again, zeros, lost_bytes, (off_t)(sizeof zeros - lost_bytes)), lost_bytes);
+        close(again);
+        lost_bytes = 0;
+    }
+    return 0;
 }
 
 /* On a memory file system the log writes through the page cache. */
@@ -81,12 +102,33 @@ static void a_failed_flush_of_log_space_ends_the_log_and_is_not_tried_again(void
     assert_non_null(strstr(hf_log_error(help->log), "flush"));
 }
 
+/* 16 KiB of segment take four blocks of one record, unsealed because no time passes; the last one was lost by a flush that failed and ended the engine. */
+static void what_a_failed_flush_left_in_the_page_cache_is_not_read_as_the_log(void **state)
+{
+    struct help *help = *state;
+    help_start(help);
+    for (unsigned i = 0; i < 4; i++) {
+        help_write(help, 160);
+        while (hf_log_pending(help->log))
+            assert_true(hf_log_drain(help->log, help->now_ns) >= 0);
+    }
+    help_close(help);
+    lost_bytes = 4096;
+    int e = help_open(help);
+    if (e != 0)
+        fail_msg("error %d: %s", e, hf_log_error(help->log));
+    assert_int_equal(lost_bytes, 0);
+    assert_int_equal(help->seen, 3);
+    assert_int_equal(help->info.end_position, 3 * 4096);
+}
+
 int main(void)
 {
 #define IN_MEMORY(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         IN_MEMORY(log_space_is_never_flushed_through_a_description_that_the_log_writes_with),
         IN_MEMORY(a_failed_flush_of_log_space_ends_the_log_and_is_not_tried_again),
+        IN_MEMORY(what_a_failed_flush_left_in_the_page_cache_is_not_read_as_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
