@@ -8,6 +8,7 @@ enum {
     WORD_SPINS_MAX = 2000, /* about as long as another shard's batch takes */
     WORD_POLLS_MAX = 64,   /* batches in which a shard keeps off its own word for somebody who wants it */
     OUTCOME_BYTES_MAX = HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX,
+    STEPS_BEHIND = 16, /* admitted and not yet stepped: as long as memory takes to bring what a step touches */
     OUTCOMES_BYTES = 512 * 1024,
 };
 
@@ -120,6 +121,7 @@ static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, 
     return true;
 }
 
+static void step_next(struct hf_executor *executor);
 static void step_admitted(struct hf_executor *executor);
 
 /* The partitions are learned by looking under the home's word. With nothing else held a failed try is made good by taking the whole set ascending
@@ -180,6 +182,9 @@ enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct h
         return HF_NOT_NOW;
     }
     add_slot(executor, task);
+    hf_engine_prefetch(executor->engine, task->command, 1);
+    if (executor->count - executor->stepped > STEPS_BEHIND)
+        step_next(executor);
     return HF_ADMITTED;
 }
 
@@ -261,17 +266,19 @@ static bool staging_is_full(const struct hf_executor *executor, const struct hf_
            executor->outcomes_used + OUTCOME_BYTES_MAX > OUTCOMES_BYTES;
 }
 
+static void step_next(struct hf_executor *executor)
+{
+    struct hf_slot *slot = &executor->slots[executor->stepped];
+    if (executor->staged_bytes > 0 && staging_is_full(executor, slot->task.command))
+        copy_staged(executor, claim_staged(executor));
+    step_slot(executor, slot);
+    executor->stepped++;
+}
+
 static void step_admitted(struct hf_executor *executor)
 {
-    for (uint32_t i = executor->stepped; i < executor->count; i++)
-        hf_engine_prefetch(executor->engine, executor->slots[i].task.command, 1);
-    while (executor->stepped < executor->count) {
-        struct hf_slot *slot = &executor->slots[executor->stepped];
-        if (executor->staged_bytes > 0 && staging_is_full(executor, slot->task.command))
-            copy_staged(executor, claim_staged(executor));
-        step_slot(executor, slot);
-        executor->stepped++;
-    }
+    while (executor->stepped < executor->count)
+        step_next(executor);
 }
 
 /* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. */

@@ -253,8 +253,6 @@ static void park_lacking(struct hf_shard *shard, const struct hf_task *task)
 static void run_batch(struct hf_shard *shard, const struct hf_task *tasks, uint32_t count)
 {
     uint64_t began = hf_cycles();
-    for (uint32_t i = 0; i < count; i++)
-        hf_engine_prefetch(shard->node->engine, tasks[i].command, 0);
     begin(shard);
     for (uint32_t i = 0; i < count; i++) {
         if (hf_lanes_busy(shard->lanes, tasks[i].home)) {
@@ -319,9 +317,11 @@ static unsigned run_forwarded(struct hf_shard *shard)
         shard->counters.taken_over += count;
         work += count;
         uint32_t kept = 0;
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
+            hf_engine_prefetch(shard->node->engine, tasks[i].command, 0);
             if (!refuse_full(shard, &tasks[i]))
                 tasks[kept++] = tasks[i];
+        }
         run_batch(shard, tasks, kept);
     }
     return work;
@@ -416,21 +416,34 @@ static uint32_t gather(struct hf_shard *shard, struct hf_task *tasks)
             continue;
         }
         task->home = hf_engine_home(shard->node->engine, task->command);
-        if (!refuse_full(shard, task) && is_ours(shard, task))
+        if (!refuse_full(shard, task) && is_ours(shard, task)) {
+            hf_engine_prefetch(shard->node->engine, task->command, 0);
             count++;
+        }
     }
     return count;
 }
 
+static void gather_ahead(struct hf_shard *shard)
+{
+    uint64_t began = hf_cycles();
+    shard->ahead_count = gather(shard, shard->ahead);
+    shard->counters.cycles_gather += hf_cycles() - began;
+}
+
+/* A batch ahead: while one is run, what the next will touch is on its way to the cache. */
 static unsigned run_received(struct hf_shard *shard)
 {
     unsigned work = 0;
-    for (int batch = 0; batch < BATCHES_A_TURN && shard->received.first && may_take(shard); batch++) {
+    for (; work < BATCHES_A_TURN && may_take(shard); work++) {
+        if (shard->ahead_count == 0)
+            gather_ahead(shard);
         struct hf_task tasks[HF_BATCH_MAX];
-        uint64_t began = hf_cycles();
-        uint32_t count = gather(shard, tasks);
-        shard->counters.cycles_gather += hf_cycles() - began;
-        work++;
+        uint32_t count = shard->ahead_count;
+        if (count == 0 && !shard->received.first)
+            break;
+        memcpy(tasks, shard->ahead, count * sizeof tasks[0]);
+        gather_ahead(shard);
         if (count > 0)
             run_batch(shard, tasks, count);
     }
@@ -494,7 +507,7 @@ static bool nothing_in_flight(struct hf_shard *shard)
     uint32_t outstanding = shard->service.outstanding;
     for (unsigned other = 0; other < shard->node->shard_count; other++)
         outstanding += shard->to[other].outstanding;
-    return outstanding == 0 && !shard->received.first && !shard->waiting.first && hf_lanes_parked(shard->lanes) == 0 && hf_net_quiet(shard->net);
+    return outstanding == 0 && !shard->received.first && shard->ahead_count == 0 && !shard->waiting.first && hf_lanes_parked(shard->lanes) == 0 && hf_net_quiet(shard->net);
 }
 
 /* While draining: tells the node once that nothing is in flight here. The loop goes on for the others' sake until the log has been stopped. */

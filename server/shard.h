@@ -58,6 +58,8 @@ struct hf_shard {
     struct hf_queue received;                     /* requests with commands not yet gathered */
     struct hf_queue waiting;                      /* complete, waiting for durability */
     uint32_t at_command, at_byte, at_answer;      /* where gathering of received.first stands */
+    uint32_t ahead_count;
+    struct hf_task ahead[HF_BATCH_MAX];           /* gathered for the next batch */
     uint64_t now_ns, latest_ns;
     uint64_t next_sweep_ns, next_mark_ns, steps_at_mark;
     uint32_t sweep_cursor, lane_cursor;
