@@ -46,7 +46,8 @@ static bool hf_address_is_loopback(const struct sockaddr *address)
 }
 
 /* Whoever binds with SO_REUSEPORT joins any other engine of the same user on that port, and they would share its clients. So the first
- * shard binds without it, and allows it to those that follow before it listens. */
+ * shard binds and listens without it, and then allows it to those that follow: two engines that start at once may both be bound, but the
+ * kernel lets only one of them listen. */
 static int hf_address_bind(int fd, const struct addrinfo *info, enum hf_sharing sharing)
 {
     const int on = 1;
@@ -55,10 +56,11 @@ static int hf_address_bind(int fd, const struct addrinfo *info, enum hf_sharing 
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     for (int i = 0; i < HF_PORT_TRIES; i++) {
         bound = bound || bind(fd, info->ai_addr, info->ai_addrlen) == 0;
-        if (bound && sharing == HF_PORT_FIRST)
-            setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-        if (bound && listen(fd, HF_LISTEN_BACKLOG) == 0)
+        if (bound && listen(fd, HF_LISTEN_BACKLOG) == 0) {
+            if (sharing == HF_PORT_FIRST)
+                setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
             return 0;
+        }
         if (errno != EADDRINUSE)
             return -1;
         nanosleep(&(struct timespec){0, HF_PORT_PAUSE_MS * 1000000l}, NULL);
