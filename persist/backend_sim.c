@@ -126,12 +126,13 @@ static int sim_read(struct hf_backend *backend, struct hf_read_cursor *cursor, u
 {
     (void)cursor;
     struct hf_sim_disk *disk = sim_of(backend)->disk;
+    uint64_t segment = sim_of(backend)->geometry.segment_bytes;
     uint64_t have = position < disk->bytes ? disk->bytes - position : 0;
     uint32_t part = have < bytes ? (uint32_t)have : bytes;
     if (part != 0)
         memcpy(buf, disk->log + position, part);
     memset((uint8_t *)buf + part, 0, bytes - part);
-    *absent = part == 0;
+    *absent = position - position % segment >= disk->bytes;
     return 0;
 }
 

@@ -17,6 +17,7 @@ struct recovery {
     struct hf_log_tip tip;
     uint32_t beginning; /* next in the manifest's list */
     uint64_t torn_end;
+    bool missing; /* what was judged last lies in a segment that does not exist although a later one does */
     uint64_t records, bytes;
     uint64_t *damaged;
 };
@@ -38,7 +39,7 @@ static uint64_t room_of(const struct recovery *r, uint64_t position)
 
 static int judge(struct recovery *r, uint64_t position, const uint8_t **at, enum hf_block_verdict *verdict)
 {
-    int e = hf_scan_at(r->scan, position, at, r->log->error);
+    int e = hf_scan_at(r->scan, position, at, &r->missing, r->log->error);
     *verdict = e != 0 || *at == NULL ? HF_BLOCK_ABSENT : hf_block_judge(*at, position, room_of(r, position), r->log->manifest.seed);
     return e;
 }
@@ -212,6 +213,8 @@ static int judge_hole(struct recovery *r)
             return e;
         if (at == NULL)
             return 0;
+        if (r->missing)
+            return damage(r, hole, "a segment is missing here or soon after, and later ones exist");
         e = look_at(r, position, at, verdict, &step);
         if (e != 0)
             return e;

@@ -20,6 +20,7 @@ enum {
 struct chunk {
     uint8_t *memory;
     uint64_t ready; /* number + 1 of what is in memory; guarded by the mutex */
+    bool absent;    /* lies in a segment that does not exist; guarded by ready, like error */
     int error;
     char sentence[256];
 };
@@ -43,9 +44,8 @@ struct hf_scan {
 static void read_chunk(struct hf_scan *scan, struct hf_read_cursor *cursor, uint64_t number)
 {
     struct chunk *chunk = &scan->chunks[number % CHUNKS];
-    bool absent;
     chunk->error = scan->backend->ops->read(scan->backend, cursor, number * scan->chunk_bytes, chunk->memory, (uint32_t)scan->chunk_bytes,
-                                            &absent);
+                                            &chunk->absent);
     if (chunk->error != 0)
         memcpy(chunk->sentence, cursor->error, sizeof chunk->sentence);
 }
@@ -112,10 +112,11 @@ int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry,
     return 0;
 }
 
-int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, char *error)
+int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, bool *missing, char *error)
 {
     uint64_t number = position / scan->chunk_bytes;
     *at = NULL;
+    *missing = false;
     if (number >= scan->end)
         return 0;
     pthread_mutex_lock(&scan->mutex);
@@ -131,6 +132,7 @@ int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, char
     if (chunk->error != 0)
         return hf_say(error, chunk->error, "%s", chunk->sentence);
     *at = chunk->memory + position % scan->chunk_bytes;
+    *missing = chunk->absent;
     return 0;
 }
 

@@ -13,8 +13,8 @@ struct hf_scan;
 int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry, uint64_t from, struct hf_scan **out, char *error);
 
 /* The bytes at `position` (multiple of 4 KiB, at most one chunk before the furthest asked for): *at, readable up to the next multiple of
- * block_max. *at is NULL behind the last segment; a missing segment in between reads as zeros. */
-int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, char *error);
+ * block_max. *at is NULL behind the last segment; a segment that is missing before others reads as zeros, and *missing. */
+int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, bool *missing, char *error);
 
 void hf_scan_close(struct hf_scan *scan);
 

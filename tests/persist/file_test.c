@@ -283,6 +283,25 @@ static void a_missing_segment_is_damage(void **state)
     assert_non_null(strstr(hf_log_error(help->log), "position 32768 "));
 }
 
+/* Segments are made in order, so what is missing before another was there; the zeros of a torn tail are there too. */
+static void a_missing_segment_before_others_is_damage_however_large(void **state)
+{
+    struct help *help = *state;
+    help->options.segment_bytes = 10 << 20;
+    help->options.block_max = 1 << 20;
+    help->options.buffer_bytes = 4 << 20;
+    help->options.batch_bytes_max = 256 << 10;
+    help_start(help);
+    assert_int_equal(help_write_many(help, 60, 256 << 10), 0);
+    assert_int_equal(help_settle(help), 0);
+    help_close(help);
+    char path[160];
+    snprintf(path, sizeof path, "%s/log-%016x.seg", help->dir, 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(help_open(help), HF_E_DAMAGED);
+    assert_non_null(strstr(hf_log_error(help->log), "position 0 "));
+}
+
 static void segments_without_a_manifest_are_damage(void **state)
 {
     struct help *help = *state;
@@ -324,6 +343,7 @@ int main(void)
         ON_FILES(the_wall_clock_may_not_jump_far_ahead),
         ON_FILES(a_flipped_bit_before_the_end_is_damage_and_names_its_position),
         ON_FILES(a_missing_segment_is_damage),
+        ON_FILES(a_missing_segment_before_others_is_damage_however_large),
         ON_FILES(segments_without_a_manifest_are_damage),
         ON_FILES(a_directory_that_is_not_there_is_not_made_for_reading),
     };
