@@ -10,7 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HF_LISTEN_MAX = 16, HF_LISTEN_BYTES = 128, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_SHARDS_MAX = 63, HF_PATH_BYTES = 1024 };
+enum { HF_LISTEN_MAX = 16, HF_LISTEN_BYTES = 128, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_PATH_BYTES = 1024 };
+
+/* As many as the largest log buffer (64 MiB) has room for, a batch of the largest commands each, with a quarter of it to spare. */
+enum { HF_SHARDS_MAX = 16 };
 
 enum hf_durability { HF_DURABILITY_SYNC = 0, HF_DURABILITY_ASYNC = 1 };
 enum hf_drainer { HF_DRAINER_INLINE = 0, HF_DRAINER_THREAD = 1 };
