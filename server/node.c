@@ -197,12 +197,12 @@ static int connect_shards(struct hf_node *node)
     return 0;
 }
 
-/* With port 0 the first shard finds the port and the others share it. */
-static void fix_port(char *address, uint16_t port)
+/* With port 0 the first shard finds the port and the others share it. Options leave room for any port. */
+static void fix_port(char address[HF_LISTEN_BYTES], uint16_t port)
 {
     char *colon = strrchr(address, ':');
-    if (colon && strcmp(colon, ":0") == 0)
-        snprintf(colon, 7, ":%u", port);
+    if (colon && colon[1 + strspn(colon + 1, "0")] == '\0')
+        snprintf(colon, (size_t)(address + HF_LISTEN_BYTES - colon), ":%u", port);
 }
 
 /* Every shard listens on every given address (SO_REUSEPORT), and with several shards each also on a port of its own, for clients that know the

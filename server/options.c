@@ -270,7 +270,7 @@ static bool listen_is_loopback(const char *text)
 static int listen_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
 {
     char host[HF_LISTEN_BYTES];
-    if (strlen(text) >= HF_LISTEN_BYTES || !listen_split(text, host, sizeof host))
+    if (strlen(text) + strlen("65535") > HF_LISTEN_BYTES || !listen_split(text, host, sizeof host))
         return expected(error, bytes, "an address like tcp://127.0.0.1:7420 or tcp://[::1]:7420", text);
     if (options->listen_count == HF_LISTEN_MAX) {
         snprintf(error, bytes, "more than %d addresses; leave some out", HF_LISTEN_MAX);

@@ -122,6 +122,17 @@ static void every_flag_lands_in_its_field(void **state)
     assert_int_equal(options.block_max_bytes, 256 << 10);
 }
 
+static void an_address_leaves_room_for_the_port_that_the_kernel_chooses(void **state)
+{
+    (void)state;
+    char line[256];
+    for (int zeros = 80; zeros < 130; zeros++) {
+        snprintf(line, sizeof line, "--data d --listen tcp://127.0.0.1:%0*d", zeros, 0);
+        int status = parse(line);
+        assert_int_equal(status, strlen("tcp://127.0.0.1:") + (size_t)zeros + strlen("65535") <= HF_LISTEN_BYTES ? 0 : HF_E_USAGE);
+    }
+}
+
 static void a_bad_flag_is_named_with_what_was_expected(void **state)
 {
     static const char *const cases[][2] = {
@@ -129,7 +140,8 @@ static void a_bad_flag_is_named_with_what_was_expected(void **state)
         {"--data d --shard 2", "unknown argument '--shard'"},
         {"--data d extra", "unknown argument 'extra'"},
         {"--data", "--data needs DIR"},
-        {"--data d --shards 0", "--shards: expected a whole number from 1 to"},
+        {"--data d --shards 0", "--shards: expected a whole number from 1 to 16"},
+        {"--data d --shards 17", "--shards: expected a whole number from 1 to 16"},
         {"--data d --shards -1", "got '-1'"},
         {"--data d --shards 2x", "got '2x'"},
         {"--data d --max-orders 99999999999999999999999", "--max-orders: expected"},
@@ -304,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_hold_a_million_skus_and_sixteen_million_orders),
         cmocka_unit_test(every_flag_lands_in_its_field),
+        cmocka_unit_test(an_address_leaves_room_for_the_port_that_the_kernel_chooses),
         cmocka_unit_test(a_bad_flag_is_named_with_what_was_expected),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(the_help_names_every_flag),
