@@ -12,6 +12,7 @@ enum {
     IDLE_NS = 200000,
     QUOTA_SHARE = 64,
     QUOTA_TURNS_MAX = 50,
+    SHARDS_RUN_NS_MAX = 100000000,
     TAKE_ALL_TRIES = 100000, /* words; each try waits within the word's own bound */
 };
 
@@ -22,6 +23,7 @@ struct hf_service {
     struct hf_atomic_u32 stop;
     pthread_t thread;
     bool started;
+    uint64_t next_walk_ns; /* monotonic; not before it */
 };
 
 static void nap(uint64_t ns)
@@ -54,6 +56,20 @@ static void give_every_word(struct hf_service *service)
     hf_store_release_u32(&service->node->paused, 0);
 }
 
+/* Walks that queue up would leave shards no time between them: they get as long as the last walk held their words, within a bound. */
+static void let_shards_run(struct hf_service *service)
+{
+    const struct hf_clock *clock = service->node->time.clock;
+    while (clock->monotonic_ns(clock->context) < service->next_walk_ns && hf_load_acquire_u32(&service->stop) == 0)
+        nap(IDLE_NS);
+}
+
+static void set_next_walk(struct hf_service *service, uint64_t began_ns, uint64_t ended_ns)
+{
+    uint64_t held_ns = ended_ns - began_ns;
+    service->next_walk_ns = ended_ns + (held_ns < SHARDS_RUN_NS_MAX ? held_ns : SHARDS_RUN_NS_MAX);
+}
+
 /* Where the state ends: the last record of any partition. All words are held. */
 static uint64_t state_position(const struct hf_node *node)
 {
@@ -71,11 +87,13 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
 {
     struct hf_node *node = service->node;
     const struct hf_clock *clock = node->time.clock;
+    let_shards_run(service);
     uint64_t began = clock->monotonic_ns(clock->context);
     answer_plain(task, HF_BUSY);
     if (!take_every_word(service)) {
         hf_executor_give_up(service->executor);
         give_every_word(service);
+        set_next_walk(service, began, clock->monotonic_ns(clock->context));
         return 0;
     }
     struct hf_audit_item audit = {0};
@@ -84,7 +102,9 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
     audit.digest = hf_engine_digest(node->engine);
     uint64_t position = state_position(node);
     give_every_word(service);
-    audit.held_ns = clock->monotonic_ns(clock->context) - began;
+    uint64_t ended = clock->monotonic_ns(clock->context);
+    set_next_walk(service, began, ended);
+    audit.held_ns = ended - began;
     answer_plain(task, HF_OK);
     if (task->command->opcode == HF_AUDIT)
         *(struct hf_audit_item *)item_of(task, sizeof audit) = audit;
