@@ -13,6 +13,7 @@ enum {
     QUOTA_SHARE = 64,
     QUOTA_TURNS_MAX = 50,
     SHARDS_RUN_NS_MAX = 100000000,
+    TAKE_TRIES = 1000,       /* of a command's words */
     TAKE_ALL_TRIES = 100000, /* words; each try waits within the word's own bound */
 };
 
@@ -159,7 +160,7 @@ static uint64_t serve_location(struct hf_service *service, const struct hf_task 
         return 0;
     gather_quota(service);
     hf_store_release_u32(&node->paused, 1);
-    for (int tries = 0; tries < 1000; tries++) {
+    for (int tries = 0; tries < TAKE_TRIES; tries++) {
         hf_executor_begin(executor, now, hf_node_latest_ns(node, now), false, 0);
         if (hf_executor_admit_class(executor, task, 1, 0) == HF_ADMITTED) {
             hf_executor_run(executor);
@@ -169,6 +170,24 @@ static uint64_t serve_location(struct hf_service *service, const struct hf_task 
     }
     hf_executor_give_up(executor);
     hf_store_release_u32(&node->paused, 0);
+    return position;
+}
+
+/* Only this thread defines locations, so that the word of the list's home is enough. */
+static uint64_t serve_list(struct hf_service *service, const struct hf_task *task)
+{
+    struct hf_executor *executor = service->executor;
+    uint64_t now = hf_engine_time_now(&service->node->time), position = 0;
+    answer_plain(task, HF_BUSY);
+    for (int tries = 0; tries < TAKE_TRIES; tries++) {
+        hf_executor_begin(executor, now, hf_node_latest_ns(service->node, now), false, 0);
+        if (hf_executor_admit(executor, task) == HF_ADMITTED) {
+            hf_executor_run(executor);
+            position = executor->slots[0].position;
+            break;
+        }
+    }
+    hf_executor_give_up(executor);
     return position;
 }
 
@@ -183,6 +202,8 @@ static uint64_t serve(struct hf_service *service, const struct hf_task *task)
         return serve_walk(service, task);
     case HF_FOLLOW:
         return serve_follow(service, task);
+    case HF_LIST_LOCATIONS:
+        return serve_list(service, task);
     default:
         return serve_location(service, task);
     }

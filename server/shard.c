@@ -358,7 +358,9 @@ static bool is_ours(struct hf_shard *shard, const struct hf_task *task)
 {
     struct hf_node *node = shard->node;
     unsigned family = hf_opcode_family(task->command->opcode);
-    if (family == HF_FAMILY_ADMIN || task->command->opcode == HF_DEFINE_LOCATION) {
+    /* Locations are listed by whom they are defined: a session's list comes behind its definition. */
+    uint16_t opcode = task->command->opcode;
+    if (family == HF_FAMILY_ADMIN || opcode == HF_DEFINE_LOCATION || opcode == HF_LIST_LOCATIONS) {
         send_away(shard, &shard->service, task);
         return false;
     }
