@@ -322,9 +322,12 @@ void hf_file_ring_close(struct hf_file *file)
     unsigned writes = 0;
     for (unsigned i = 0; i < HF_FILE_INFLIGHT_MAX; i++)
         writes += ring->writes[i].state == HF_WRITE_UNDER_WAY;
-    for (unsigned left = writes + ring->flushes; left > 0; left--) {
+    for (unsigned left = writes + ring->flushes - io_uring_sq_ready(&ring->uring); left > 0; left--) {
         struct io_uring_cqe *cqe;
-        if (io_uring_wait_cqe(&ring->uring, &cqe) != 0)
+        int e = io_uring_wait_cqe(&ring->uring, &cqe);
+        while (e == -EINTR)
+            e = io_uring_wait_cqe(&ring->uring, &cqe);
+        if (e != 0)
             break;
         io_uring_cqe_seen(&ring->uring, cqe);
     }
