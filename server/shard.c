@@ -488,6 +488,12 @@ static void publish_status(struct hf_shard *shard)
     hf_store_release_u32(&shard->status_given, wanted);
 }
 
+static void pause_for_long(void)
+{
+    for (int i = 0; i < 64; i++)
+        hf_cpu_pause();
+}
+
 static void idle(struct hf_shard *shard)
 {
     enum hf_idle strategy = shard->node->options.idle;
@@ -495,9 +501,11 @@ static void idle(struct hf_shard *shard)
         hf_cpu_pause();
         return;
     }
-    if (strategy == HF_IDLE_PAUSE) {
-        for (int i = 0; i < 64; i++)
-            hf_cpu_pause();
+    /* A parked task waits for a word that comes back within a batch's time, long before a wait in the kernel ends. */
+    if (strategy == HF_IDLE_PAUSE || hf_lanes_parked(shard->lanes) > 0) {
+        pause_for_long();
+        if (shard->cpu < 0)
+            sched_yield();
         return;
     }
     shard->counters.idle_waits++;
