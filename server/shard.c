@@ -504,7 +504,7 @@ static void idle(struct hf_shard *shard)
     /* A parked task waits for a word that comes back within a batch's time, long before a wait in the kernel ends. */
     if (strategy == HF_IDLE_PAUSE || hf_lanes_parked(shard->lanes) > 0) {
         pause_for_long();
-        if (shard->cpu < 0)
+        if (strategy != HF_IDLE_PAUSE && shard->cpu < 0)
             sched_yield();
         return;
     }
