@@ -156,7 +156,11 @@ static uint64_t serve_location(struct hf_service *service, const struct hf_task 
     struct hf_executor *executor = service->executor;
     uint64_t now = hf_engine_time_now(&node->time), position = 0;
     answer_plain(task, HF_BUSY);
-    if (!hf_log_buffer_has_room(node->buffer, 0) || hf_log_watermark(node->log) >= 1)
+    if (hf_log_watermark(node->log) >= 1) {
+        answer_plain(task, HF_NO_SPACE);
+        return 0;
+    }
+    if (!hf_log_buffer_has_room(node->buffer, 0))
         return 0;
     gather_quota(service);
     hf_store_release_u32(&node->paused, 1);
