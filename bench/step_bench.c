@@ -63,7 +63,7 @@ static struct hf_node node;
 static struct hf_shard shard;
 static uint64_t random_state = UINT64_C(88172645463325252);
 static _Alignas(8) uint8_t commands[TURN][COMMAND_BYTES];
-static _Alignas(8) uint8_t answers[HF_BATCH_MAX][ANSWER_BYTES];
+static _Alignas(8) uint8_t answers[2][HF_BATCH_MAX][ANSWER_BYTES];
 
 _Noreturn static void fail(const char *what, const char *why)
 {
@@ -203,15 +203,24 @@ static void room_awaited(void)
 }
 
 /* Runs commands[first..first+count) as one batch; every one of them has to be granted. */
-static void batch_run(uint32_t first, uint32_t count)
+/* As the shard gathers: one batch ahead of the one that is run. */
+static void batch_gathered(struct hf_task *tasks, uint32_t first, uint32_t count)
 {
-    struct hf_task tasks[HF_BATCH_MAX];
     for (uint32_t i = 0; i < count; i++) {
         const struct hf_command *command = (const struct hf_command *)(const void *)commands[first + i];
-        tasks[i] = (struct hf_task){.command = command, .answer = (struct hf_answer *)(void *)answers[i]};
+        tasks[i] = (struct hf_task){.command = command, .answer = (struct hf_answer *)(void *)answers[first / HF_BATCH_MAX % 2][i]};
         tasks[i].home = hf_engine_home(node.engine, command);
         hf_engine_prefetch(node.engine, command, 0);
     }
+}
+
+static uint32_t batch_count(uint32_t first, uint32_t count)
+{
+    return count - first < HF_BATCH_MAX ? count - first : HF_BATCH_MAX;
+}
+
+static void batch_run(const struct hf_task *tasks, uint32_t count)
+{
     hf_executor_begin(shard.executor, shard.now_ns, shard.latest_ns, false, 0);
     for (uint32_t i = 0; i < count; i++)
         if (hf_executor_admit(shard.executor, &tasks[i]) != HF_ADMITTED)
@@ -225,10 +234,15 @@ static void batch_run(uint32_t first, uint32_t count)
 
 static void turn(uint32_t count)
 {
+    struct hf_task tasks[2][HF_BATCH_MAX];
     now();
-    for (uint32_t first = 0; first < count; first += HF_BATCH_MAX) {
+    batch_gathered(tasks[0], 0, batch_count(0, count));
+    for (uint32_t first = 0, batch = 0; first < count; first += HF_BATCH_MAX, batch++) {
+        uint32_t next = first + HF_BATCH_MAX;
+        if (next < count)
+            batch_gathered(tasks[(batch + 1) % 2], next, batch_count(next, count));
         room_awaited();
-        batch_run(first, count - first < HF_BATCH_MAX ? count - first : HF_BATCH_MAX);
+        batch_run(tasks[batch % 2], batch_count(first, count));
     }
     hf_sweep_turn(&shard);
     log_drained();
@@ -255,7 +269,7 @@ static void definitions_run(void)
     now();
     struct hf_command *location = command_made(commands[0], HF_DEFINE_LOCATION, 0, NULL);
     location->arg = LOCATION;
-    struct hf_task task = {.command = location, .answer = (struct hf_answer *)(void *)answers[0]};
+    struct hf_task task = {.command = location, .answer = (struct hf_answer *)(void *)answers[0][0]};
     hf_executor_begin(shard.executor, shard.now_ns, shard.latest_ns, false, 0);
     if (hf_executor_admit_class(shard.executor, &task, 1, 0) != HF_ADMITTED)
         fail("location", "its words could not be had");
