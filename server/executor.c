@@ -256,6 +256,10 @@ static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
         executor->outcomes_used += step.outcome_bytes;
         executor->counters.records++;
         executor->counters.record_bytes += step.record->length;
+        if (slot->task.command->opcode == HF_PLACE && slot->task.answer->result == HF_OK) {
+            executor->counters.granted++;
+            executor->counters.granted_bytes += step.record->length;
+        }
     }
     executor->counters.results[slot->task.answer->result % HF_RESULT_COUNT]++;
 }

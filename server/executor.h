@@ -36,6 +36,7 @@ struct hf_slot {
 
 struct hf_executor_counters {
     uint64_t batches, steps, records, record_bytes, not_admitted, looked_again;
+    uint64_t granted, granted_bytes; /* orders placed and what their records take */
     uint64_t results[HF_RESULT_COUNT];
 };
 

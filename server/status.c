@@ -23,7 +23,7 @@ static void add(struct items *items, const char *name, uint64_t value)
     answer->item_count++;
 }
 
-static void add_log(struct items *items, const struct hf_node *node, uint64_t records)
+static void add_log(struct items *items, const struct hf_node *node, const struct hf_executor_counters *sum)
 {
     struct hf_log_status log;
     hf_log_status(node->log, &log);
@@ -33,7 +33,8 @@ static void add_log(struct items *items, const struct hf_node *node, uint64_t re
     add(items, "log.bytes", log.bytes);
     add(items, "log.segments", log.segments);
     add(items, "log.records", log.records);
-    add(items, "log.bytes_per_order", log.records ? log.bytes / log.records : 0);
+    add(items, "log.bytes_per_order", sum->granted ? sum->granted_bytes / sum->granted : 0);
+    add(items, "log.bytes_per_record", log.records ? log.bytes / log.records : 0);
     add(items, "log.blocks", log.blocks);
     add(items, "log.writes", log.writes);
     add(items, "log.write_us_mean", log.writes ? log.write_ns_sum / log.writes / 1000 : 0);
@@ -45,7 +46,8 @@ static void add_log(struct items *items, const struct hf_node *node, uint64_t re
     add(items, "log.direct", log.direct);
     add(items, "log.dsync", log.dsync);
     add(items, "log.watermark", (uint64_t)log.watermark);
-    add(items, "log.records_since_start", records);
+    add(items, "log.records_since_start", sum->records);
+    add(items, "log.orders_since_start", sum->granted);
 }
 
 /* The count that bounds a table which has rows of its own. */
@@ -193,6 +195,8 @@ struct sums {
 static void add_thread(struct sums *sums, const struct hf_executor_counters *executor, const struct hf_quota *quota)
 {
     sums->executor.records += executor->records;
+    sums->executor.granted += executor->granted;
+    sums->executor.granted_bytes += executor->granted_bytes;
     for (unsigned code = 0; code < HF_RESULT_COUNT; code++)
         sums->executor.results[code] += executor->results[code];
     for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
@@ -211,7 +215,7 @@ void hf_status_answer(struct hf_node *node, const struct hf_executor *service, s
     }
     add_thread(&sums, &service->counters, &service->quota);
     *answer = (struct hf_answer){.length = sizeof *answer, .opcode = HF_STATUS, .result = HF_OK};
-    add_log(&items, node, sums.executor.records);
+    add_log(&items, node, &sums.executor);
     add(&items, "shard_count", node->shard_count);
     add(&items, "partitions", node->partitions);
     add(&items, "recovered_records", node->info.records);
