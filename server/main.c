@@ -50,8 +50,9 @@ static void block_signals(sigset_t *waited)
     sigaddset(waited, SIGTERM);
     sigaddset(waited, SIGINT);
     pthread_sigmask(SIG_BLOCK, waited, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 static int serve(const struct hf_server_options *options)
