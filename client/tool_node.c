@@ -6,10 +6,6 @@
 
 #include "client/tool.h"
 
-#ifndef HF_VERSION
-#define HF_VERSION "unknown"
-#endif
-
 static const uint64_t admin_deadline_ns = 60000000000;
 
 /* Sends an administration command, again while the engine says BUSY, for a few seconds. */
@@ -57,9 +53,22 @@ static json_t *shard_object(json_t *shards, uint32_t shard)
     return json_array_get(shards, shard);
 }
 
+/* The engine's version, which came as three numbers, as people write it. */
+static void join_version(json_t *object)
+{
+    static const char *const parts[] = {"major", "minor", "patch"};
+    unsigned long long numbers[3];
+    char text[80];
+    const json_t *version = json_object_get(object, "version");
+    for (int i = 0; i < 3; i++)
+        numbers[i] = (unsigned long long)json_integer_value(json_object_get(version, parts[i]));
+    snprintf(text, sizeof text, "%llu.%llu.%llu", numbers[0], numbers[1], numbers[2]);
+    json_object_set_new(object, "version", version ? json_string(text) : json_string("unknown"));
+}
+
 static json_t *counters(const struct hf_answer *answer)
 {
-    json_t *object = json_pack("{s:s}", "version", HF_VERSION), *shards = json_array();
+    json_t *object = json_object(), *shards = json_array();
     const uint8_t *at = (const uint8_t *)(answer + 1), *end = (const uint8_t *)answer + answer->length;
     for (; (size_t)(end - at) >= sizeof(struct hf_counter_item); at += sizeof(struct hf_counter_item)) {
         struct hf_counter_item item;
@@ -69,6 +78,7 @@ static json_t *counters(const struct hf_answer *answer)
         bool of_shard = item.shard < HF_CLIENT_SHARDS_MAX;
         put_by_path(of_shard ? shard_object(shards, item.shard) : object, name, item.value);
     }
+    join_version(object);
     json_object_set_new(object, "shards", shards);
     return object;
 }

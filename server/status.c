@@ -3,6 +3,7 @@
 #include "server/shard.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 struct items {
@@ -21,6 +22,18 @@ static void add(struct items *items, const char *name, uint64_t value)
     snprintf(item->name, sizeof item->name, "%s", name);
     answer->length += (uint32_t)sizeof *item;
     answer->item_count++;
+}
+
+/* The program's own, which need not be that of the tool that asks. */
+static void add_version(struct items *items)
+{
+    static const char *const parts[] = {"version.major", "version.minor", "version.patch"};
+    const char *at = HF_VERSION;
+    for (unsigned i = 0; i < 3; i++) {
+        char *end;
+        add(items, parts[i], strtoul(at, &end, 10));
+        at = *end == '.' ? end + 1 : end;
+    }
 }
 
 static void add_log(struct items *items, const struct hf_node *node, const struct hf_executor_counters *sum)
@@ -215,6 +228,7 @@ void hf_status_answer(struct hf_node *node, const struct hf_executor *service, s
     }
     add_thread(&sums, &service->counters, &service->quota);
     *answer = (struct hf_answer){.length = sizeof *answer, .opcode = HF_STATUS, .result = HF_OK};
+    add_version(&items);
     add_log(&items, node, &sums.executor);
     add(&items, "shard_count", node->shard_count);
     add(&items, "partitions", node->partitions);
