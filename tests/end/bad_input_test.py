@@ -114,7 +114,8 @@ class BadInput(harness.EndTest):
     def test_reserved_bytes_of_a_frame_are_refused_and_the_session_goes_on(self):
         for spoilt in ({'flags': 1}, {'reserved': 1}, {'nonce': 1}, {'tag': bytes(15) + b'\1'}, {'result': 1}):
             with self.subTest(**spoilt):
-                raw = lambda c, spoilt=spoilt: p.frame(p.REQUEST, c.session, next(c.numbers), count=1, payload=p.get_cell('GOOD', 1), **spoilt)
+                raw = lambda c, spoilt=spoilt: p.frame(p.REQUEST, c.session, next(c.numbers), count=1, payload=p.get_cell('GOOD', 1),
+                                                       **spoilt)
                 self.refused_frame(raw, 'BAD_FRAME', False, numbered=1)
 
     def test_an_unknown_frame_type_is_refused_and_the_session_goes_on(self):

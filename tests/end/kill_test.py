@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a burst: nothing acknowledged is lost, nothing is promised twice, and any shard count replays to the same bit."""
+"""SIGKILL in a burst: nothing acknowledged is lost, nothing is promised twice, and any number of shards replays to the same bit."""
 
 import random
 import time
@@ -17,7 +17,8 @@ def count_lines(path):
 class Kill(harness.EndTest):
     def burst(self, engine, acked, seconds, shards, seed):
         load = harness.start_tool(engine.address, 'load', '--skus', SKUS, '--zipf', 0.9, '--lines', 3, '--qty', 3, '--connections', 8,
-                                  '--batch', 8, '--inflight', 4, '--rate', 4000, '--seconds', 30, '--settle', 30, '--cancel', 20, '--ttl', 700,
+                                  '--batch', 8, '--inflight', 4, '--rate', 4000, '--seconds', 30,
+                                  '--settle', 30, '--cancel', 20, '--ttl', 700,
                                   '--seed', seed, '--acked', acked)
         began = time.monotonic()
         self.eventually(lambda: count_lines(acked) > self.seen, f'an answer with {shards} shards')

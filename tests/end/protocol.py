@@ -141,7 +141,8 @@ def get_cell(sku, location):
     return command(GET_CELL, lines=[line(sku, location)])
 
 
-def frame(kind, session=0, request=0, credits=0, count=0, payload=b'', version=VERSION, magic=MAGIC, flags=0, reserved=0, crc=None, length=None,
+def frame(kind, session=0, request=0, credits=0, count=0, payload=b'', version=VERSION, magic=MAGIC, flags=0, reserved=0, crc=None,
+          length=None,
           result=0, nonce=0, tag=bytes(16)):
     length = 64 + len(payload) if length is None else length
     head = lambda sum32: struct.pack('<IBBHIIQQHHHHQ', magic, version, kind, flags, length, sum32, session, request, credits, count, result,
@@ -155,7 +156,8 @@ class Frame:
          self.result_code, self.reserved, self.nonce) = struct.unpack('<IBBHIIQQHHHHQ', head[:48])
         self.payload = payload
         self.result = RESULTS[self.result_code]
-        assert self.magic == MAGIC and self.version == VERSION and self.flags == 0 and self.reserved == 0 and self.length == 64 + len(payload)
+        assert self.magic == MAGIC and self.version == VERSION and self.flags == 0 and self.reserved == 0
+        assert self.length == 64 + len(payload)
         assert crc32c(head[:12] + bytes(4) + head[16:] + payload) == self.crc, 'a frame of the engine has a wrong checksum'
 
     def answers(self):
@@ -274,11 +276,19 @@ class Client:
     def one(self, raw):
         return self.ask(raw)[0]
 
+    def patiently(self, raw):
+        """The answer, asked again under the same id while it is BUSY: nothing changed by that."""
+        answer = self.one(raw)
+        while answer.result == 'BUSY':
+            time.sleep(0.01)
+            answer = self.one(raw)
+        return answer
+
     def define(self, sku):
-        return self.one(command(DEFINE_SKU, self.fresh(sku), [line(sku)], extensions=extension(NAME, 'a thing')))
+        return self.patiently(command(DEFINE_SKU, self.fresh(sku), [line(sku)], extensions=extension(NAME, 'a thing')))
 
     def define_location(self, location):
-        return self.one(command(DEFINE_LOCATION, self.fresh(of_route=0), arg=location, extensions=extension(NAME, 'a store')))
+        return self.patiently(command(DEFINE_LOCATION, self.fresh(of_route=0), arg=location, extensions=extension(NAME, 'a store')))
 
     def provide(self, sku, location, quantity):
         """Defines what is missing and receives `quantity`; the answer."""
@@ -289,7 +299,7 @@ class Client:
         return answer
 
     def receive_stock(self, sku, location, quantity):
-        return self.one(stock(RECEIVE, self.fresh(sku), sku, location, quantity))
+        return self.patiently(stock(RECEIVE, self.fresh(sku), sku, location, quantity))
 
     def place(self, lines, identity=None, **more):
         """(id, answer) of a new order."""

@@ -11,7 +11,8 @@ class Race(harness.EndTest):
         self.stock(engine, 1, UNITS)
         before = self.digest(engine)
         acked = self.write('acked', '')
-        found = self.tool(engine, 'load', '--skus', 1, '--lines', 1, '--qty', 1, '--connections', CONNECTIONS, '--batch', 1, '--inflight', 2,
+        found = self.tool(engine, 'load', '--skus', 1, '--lines', 1, '--qty', 1, '--connections', CONNECTIONS, '--batch', 1, '--inflight',
+                          2,
                           '--rate', 0, '--orders', ORDERS, '--acked', acked)
         self.assertEqual(found['orders'], ORDERS)
         self.assertGreaterEqual(found['connections_made'], CONNECTIONS)

@@ -43,7 +43,8 @@ class Stop(harness.EndTest):
         engine = self.start(shards=2)
         self.stock(engine, 100, 100000)
         acked = self.write('acked', '')
-        load = harness.start_tool(engine.address, 'load', '--skus', 100, '--lines', 2, '--connections', 4, '--batch', 8, '--inflight', 4, '--rate',
+        load = harness.start_tool(engine.address, 'load', '--skus', 100, '--lines', 2, '--connections', 4, '--batch', 8, '--inflight', 4,
+                                  '--rate',
                                   3000, '--seconds', 20, '--settle', 50, '--acked', acked)
         self.eventually(lambda: os.path.getsize(acked) > 20000, 'load')
         self.assertEqual(engine.stop(), 0, engine.text())

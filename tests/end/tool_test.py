@@ -41,11 +41,13 @@ class Tool(harness.EndTest):
         self.assertEqual((cell['sellable'], cell['reserved'], cell['available']), (15, 4, 11))
 
     def test_lines_that_are_no_stock_are_named(self):
-        cases = {'APPLE,1': '2', 'APPLE,1,ten': '2', 'APPLE,one,10': '2', ',1,10': '2', 'APPLE,0,10': '2', 'AN-SKU-THAT-IS-TOO-LONG,1,10': '2',
+        cases = {'APPLE,1': '2', 'APPLE,1,ten': '2', 'APPLE,one,10': '2', ',1,10': '2', 'APPLE,0,10': '2',
+                 'AN-SKU-THAT-IS-TOO-LONG,1,10': '2',
                  'APPLE,1,-3': '2', 'APPLE,1,99999999999': '2', 'PEAR,1,1\nAPPLE,1,x': '3'}
         for text, number in cases.items():
             with self.subTest(text=text):
-                done = harness.run_tool(self.engine.address, 'stock', 'import', self.write('bad.csv', 'sku,location,quantity\n' + text + '\n'))
+                done = harness.run_tool(self.engine.address, 'stock', 'import', self.write('bad.csv',
+                                                                                           'sku,location,quantity\n' + text + '\n'))
                 self.assertIn(done.status, (1, 2), str(done))
                 self.assertIn(number, done.err + done.out)
         done = harness.run_tool(self.engine.address, 'stock', 'import', self.write('bad.csv', 'location,sku,quantity\n1,A,1\n'))
@@ -65,7 +67,8 @@ class Tool(harness.EndTest):
         self.tool(self.engine, 'stock', 'import', self.file)
         order = self.tool(self.engine, 'order', 'place', 'APPLE:1:2:99', 'PEAR:1:1', '--customer', 5)['id']
         self.assertRegex(order, '^[0-9a-f]{32}$')
-        for words in (['sku', 'define', 'FIG', '--name', 'a fig'], ['sku', 'get', 'APPLE'], ['location', 'define', '9'], ['location', 'list'],
+        for words in (['sku', 'define', 'FIG', '--name', 'a fig'], ['sku', 'get', 'APPLE'], ['location', 'define', '9'], ['location',
+                                                                                                                          'list'],
                       ['stock', 'receive', 'FIG', '9', '5'],
                       ['stock', 'adjust', 'FIG', '9', '-1', '--reason', 'eaten'],
                       ['stock', 'set', 'FIG', '9', '7'], ['stock', 'get', 'FIG', '9'],
@@ -117,7 +120,8 @@ class Tool(harness.EndTest):
     def test_the_server_is_named_by_the_environment(self):
         os.environ['HOLDFAST_SERVER'] = self.engine.address
         try:
-            done = harness.subprocess.run([harness.HOLDFAST, 'digest', '--json'], stdout=harness.subprocess.PIPE, timeout=harness.WAIT_S, check=True)
+            done = harness.subprocess.run([harness.HOLDFAST, 'digest', '--json'], stdout=harness.subprocess.PIPE, timeout=harness.WAIT_S,
+                                          check=True)
         finally:
             del os.environ['HOLDFAST_SERVER']
         self.assertIn('digest', json.loads(done.stdout))
@@ -133,7 +137,8 @@ class Tool(harness.EndTest):
     def test_follow_keeps_its_cursor(self):
         self.tool(self.engine, 'stock', 'import', self.file)
         cursor = os.path.join(self.directory, 'cursor')
-        follow = lambda: [json.loads(line) for line in harness.run_tool(self.engine.address, 'follow', '--cursor', cursor, '--until-end').out.splitlines()]
+        follow = lambda: [json.loads(line) for line in harness.run_tool(self.engine.address, 'follow', '--cursor', cursor,
+                                                                        '--until-end').out.splitlines()]
         first = follow()
         order = self.tool(self.engine, 'order', 'place', 'APPLE:1:2')['id']
         second = [record for record in follow() if record['command'] != 'MARK']
@@ -152,7 +157,8 @@ class Tool(harness.EndTest):
                            '5,a,1,1,APPLE,2,100\n5,a,1,1,PEAR,1,50\n20,b,2,1,PEAR,3,50\n')
         found = self.tool(self.engine, 'load', '--trace', trace, '--connections', 2, '--batch', 2, '--inflight', 2)
         self.assertEqual((found['orders'], found['granted']), (2, 2))
-        found = self.tool(self.engine, 'load', '--trace', trace, '--connections', 2, '--batch', 4, '--inflight', 2, '--rate', 0, '--orders', 9)
+        found = self.tool(self.engine, 'load', '--trace', trace, '--connections', 2, '--batch', 4, '--inflight', 2, '--rate', 0,
+                          '--orders', 9)
         self.assertEqual((found['orders'], found['granted']), (9, 9))
         apple = self.tool(self.engine, 'stock', 'get', 'APPLE', 1)
         pear = self.tool(self.engine, 'stock', 'get', 'PEAR', 1)
@@ -163,7 +169,8 @@ class Tool(harness.EndTest):
         self.tool(self.engine, 'stock', 'import', self.write('s.csv', 'sku,location,quantity\n' +
                                                              ''.join('SKU%06d,1,20\n' % number for number in range(1, 11))))
         acked = self.write('acked', '')
-        found = self.tool(self.engine, 'load', '--skus', 10, '--zipf', 1.1, '--lines', 2, '--qty', 3, '--connections', 3, '--batch', 5, '--inflight', 2,
+        found = self.tool(self.engine, 'load', '--skus', 10, '--zipf', 1.1, '--lines', 2, '--qty', 3, '--connections', 3, '--batch', 5,
+                          '--inflight', 2,
                           '--rate', 2000, '--orders', 300, '--settle', 40, '--cancel', 30, '--ttl', 60000, '--seed', 7, '--acked', acked)
         self.assertEqual(found['orders'], 300)
         self.assertEqual(found['granted'] + found['short'] + found['busy'] + sum(found['refused'].values()) + found['errors'] +
@@ -173,9 +180,21 @@ class Tool(harness.EndTest):
         with open(acked, encoding='ascii') as lines:
             words = [line.split() for line in lines]
         self.assertEqual(sum(len(one) == 2 for one in words), 300 - found['unanswered'] - found['errors'])
-        self.assertEqual({one[1] for one in words if len(one) == 3} - {'SETTLE', 'PAYMENT_RESULT', 'SHIP', 'CANCEL', 'settle', 'result', 'ship', 'cancel'},
+        self.assertEqual({one[1] for one in words if len(one) == 3} - {'SETTLE', 'PAYMENT_RESULT', 'SHIP', 'CANCEL', 'settle', 'result',
+                                                                       'ship', 'cancel'},
                          set())
         self.audit_clean(self.engine, acked)
+
+    def test_a_load_ends_when_the_engine_is_gone(self):
+        self.tool(self.engine, 'stock', 'import', self.file)
+        acked = self.write('acked', '')
+        load = harness.start_tool(self.engine.address, 'load', '--skus', 5, '--rate', 500, '--seconds', 2, '--acked', acked)
+        self.eventually(lambda: os.path.getsize(acked) > 0, 'an answer')
+        self.engine.kill()
+        out, err = load.communicate(timeout=harness.WAIT_S)
+        self.assertEqual(load.returncode, 0, out + err)
+        found = json.loads(out)
+        self.assertGreater(found['unanswered'] + found['errors'] + found['unsent'], 0, found)
 
     def test_an_acknowledgement_that_is_not_in_the_log_is_missed(self):
         self.tool(self.engine, 'stock', 'import', self.file)
