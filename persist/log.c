@@ -81,6 +81,7 @@ static int manifest_read(struct hf_log *log, bool *found, bool *any)
         newer |= verdict == HF_E_NEWER;
         if (verdict == 0 && (!*found || manifest.sequence > log->manifest.sequence)) {
             log->manifest = manifest;
+            log->manifest_copy = i;
             *found = true;
         }
     }
@@ -97,8 +98,9 @@ int hf_log_manifest_write(struct hf_log *log)
     uint8_t image[HF_MANIFEST_BYTES];
     log->manifest.sequence++;
     hf_manifest_encode(&log->manifest, image);
-    for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++) {
-        int e = log->backend->ops->manifest_write(log->backend, i, image, sizeof image);
+    for (unsigned i = 1; i <= HF_MANIFEST_COPIES; i++) {
+        unsigned copy = (log->manifest_copy + i) % HF_MANIFEST_COPIES;
+        int e = log->backend->ops->manifest_write(log->backend, copy, image, sizeof image);
         if (e != 0)
             return hf_say(log->error, e, "%s", log->backend->error);
     }

@@ -35,6 +35,7 @@ struct hf_log {
     struct hf_backend *backend;
     struct hf_geometry geometry;
     struct hf_manifest manifest;
+    unsigned manifest_copy; /* the copy that was believed */
     struct hf_log_tip tip;
     struct hf_log_info info;
     bool recovered, started, stopped;
@@ -77,7 +78,7 @@ struct hf_recovery_calls {
 /* The recovery rule. Fills log->tip and log->info, changes nothing on disk. HF_E_DAMAGED leaves the position in *damaged. */
 int hf_recover_run(struct hf_log *log, const struct hf_recovery_calls *calls, uint64_t *damaged);
 
-/* Writes both copies of the manifest, each durable before the next. */
+/* Writes both copies of the manifest, each durable before the next, and the one that was believed last: a cut leaves one that checks. */
 int hf_log_manifest_write(struct hf_log *log);
 
 /* The calling thread's own sentence buffer, HF_ERROR_BYTES, where hf_log_error(NULL) reads. */

@@ -275,6 +275,30 @@ static void a_full_disk_lowers_the_watermark_in_two_steps(void **state)
     help_stop(help);
 }
 
+/* Ends a start by a power cut in its `operations`-th step: the writings of the manifest are the first two. */
+static void start_until_the_power_goes(struct help *help, uint64_t operations)
+{
+    int e = help_open(help);
+    if (e != 0)
+        fail_msg("error %d: %s", e, hf_log_error(help->log));
+    hf_sim_disk_crash_after(disk_of(help), operations);
+    assert_int_equal(hf_log_start(help->log, &help->buffer, &help->term), HF_E_IO);
+    help_close(help);
+    hf_sim_disk_restart(disk_of(help));
+}
+
+static void starts_that_are_cut_one_after_another_leave_a_copy_of_the_manifest(void **state)
+{
+    struct help *help = *state;
+    write_blocks(help, 5);
+    for (unsigned round = 0; round < 40; round++) {
+        start_until_the_power_goes(help, 2);
+        start_until_the_power_goes(help, 1 + round % 2);
+    }
+    help_start(help);
+    assert_int_equal(help->seen, 5);
+}
+
 static void recovery_stops_at_the_position_asked_for(void **state)
 {
     struct help *help = *state;
@@ -345,6 +369,7 @@ int main(void)
         ON_DISK(a_block_of_a_newer_format_is_refused_as_newer),
         ON_DISK(a_failed_short_or_fenced_write_is_fatal_and_stays_so),
         ON_DISK(a_full_disk_lowers_the_watermark_in_two_steps),
+        ON_DISK(starts_that_are_cut_one_after_another_leave_a_copy_of_the_manifest),
         ON_DISK(recovery_stops_at_the_position_asked_for),
         ON_DISK(power_cuts_at_any_operation_lose_nothing_durable),
     };
