@@ -121,8 +121,9 @@ static int open_log(struct hf_node *node, char *error, size_t error_bytes)
     node->partitions = node->info.partitions;
     node->claim_bytes_max = node->info.block_max - HF_BLOCK_HEADER_BYTES;
     if (options->partitions != 0 && options->partitions != node->partitions)
-        return fail(HF_E_USAGE, error, error_bytes, "%s was formatted with --partitions %u, not %u; leave the option out or give that number",
-                    options->data, node->partitions, options->partitions);
+        return fail(HF_E_USAGE, error, error_bytes,
+                    "%s was formatted with --partitions %u, not %u; leave the option out or give that number", options->data,
+                    node->partitions, options->partitions);
     if (node->shard_count > node->partitions)
         return fail(HF_E_USAGE, error, error_bytes, "%u shards cannot share %u partitions: give --shards %u or fewer", node->shard_count,
                     node->partitions, node->partitions);
@@ -205,8 +206,8 @@ static void fix_port(char address[HF_LISTEN_BYTES], uint16_t port)
         snprintf(colon, (size_t)(address + HF_LISTEN_BYTES - colon), ":%u", port);
 }
 
-/* Every shard listens on every given address (SO_REUSEPORT), and with several shards each also on a port of its own, for clients that know the
- * partitions. */
+/* Every shard listens on every given address (SO_REUSEPORT), and with several shards each also on a port of its own, for clients that know
+ * the partitions. */
 static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
 {
     struct hf_server_options *options = &node->options;
@@ -256,8 +257,8 @@ static int open_ports(struct hf_node *node)
     return event_fd < 0 ? 0 : hf_net_watch(node->shards[0]->net, event_fd);
 }
 
-/* Shards get the CPUs that were named, in order; else the last ones of the machine, so that the first is left to everybody else. With more shards
- * than CPUs none is pinned and none spins. */
+/* Shards get the CPUs that were named, in order; else the last ones of the machine, so that the first is left to everybody else. With more
+ * shards than CPUs none is pinned and none spins. */
 static void place_shards(struct hf_node *node)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -267,7 +268,9 @@ static void place_shards(struct hf_node *node)
         return;
     }
     for (unsigned i = 0; i < shards; i++)
-        node->shards[i]->cpu = named != 0 ? (int)node->options.cpus[i] : (long)shards < online ? (int)(online - (long)shards + (long)i) : -1;
+        node->shards[i]->cpu = named != 0              ? (int)node->options.cpus[i]
+                               : (long)shards < online ? (int)(online - (long)shards + (long)i)
+                                                       : -1;
 }
 
 static int make_shards(struct hf_node *node, char *error, size_t error_bytes)
@@ -321,16 +324,17 @@ static void say_started(const struct hf_node *node)
     if (!node->info.direct && node->options.log_backend == HF_LOG_CHOICE_FILE)
         hf_log_line_write(HF_LEVEL_WARN, "O_DIRECT is refused here: the log uses buffered writes and fdatasync", NULL, 0);
     if (node->options.durability == HF_DURABILITY_ASYNC)
-        hf_log_line_write(HF_LEVEL_WARN, "--durability=async: answers do not wait for the disk, a crash can take back what was answered", NULL, 0);
+        hf_log_line_write(HF_LEVEL_WARN, "--durability=async: answers do not wait for the disk, a crash can take back what was answered",
+                          NULL, 0);
     if (node->info.torn_tail_bytes != 0)
         hf_log_line_write(HF_LEVEL_WARN, "a torn tail was cut: it held nothing that was acknowledged",
                           (struct hf_log_line_field[]){hf_field_number("bytes", node->info.torn_tail_bytes)}, 1);
     hf_log_line_write(HF_LEVEL_INFO, "started",
-                      (struct hf_log_line_field[]){hf_field_text("data", node->options.data), hf_field_number("term", node->term),
-                                                   hf_field_number("shards", node->shard_count), hf_field_number("partitions", node->partitions),
-                                                   hf_field_number("recovered_records", node->info.records),
-                                                   hf_field_number("replay_ms", node->replay_ns / 1000000),
-                                                   hf_field_number("position", node->info.end_position)},
+                      (struct hf_log_line_field[]){
+                          hf_field_text("data", node->options.data), hf_field_number("term", node->term),
+                          hf_field_number("shards", node->shard_count), hf_field_number("partitions", node->partitions),
+                          hf_field_number("recovered_records", node->info.records), hf_field_number("replay_ms", node->replay_ns / 1000000),
+                          hf_field_number("position", node->info.end_position)},
                       7);
 }
 

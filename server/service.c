@@ -110,8 +110,8 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
     if (task->command->opcode == HF_AUDIT)
         *(struct hf_audit_item *)item_of(task, sizeof audit) = audit;
     else
-        *(struct hf_digest_item *)item_of(task, sizeof(struct hf_digest_item)) =
-            (struct hf_digest_item){.digest = audit.digest, .held_ns = audit.held_ns};
+        *(struct hf_digest_item *)item_of(task, sizeof(struct hf_digest_item)) = (struct hf_digest_item){.digest = audit.digest,
+                                                                                                         .held_ns = audit.held_ns};
     task->answer->position = position;
     return position;
 }

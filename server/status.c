@@ -67,9 +67,8 @@ static void add_log(struct items *items, const struct hf_node *node, const struc
 static unsigned table_of(const char *name)
 {
     static const char *const names[HF_TABLE_COUNT] = {
-        [HF_TABLE_SKUS] = "skus",     [HF_TABLE_CELLS] = "cells",
-        [HF_TABLE_ORDERS] = "orders", [HF_TABLE_LINES] = "lines",
-        [HF_TABLE_LIMITS] = "limits", [HF_TABLE_COMMAND_IDS] = "command_ids",
+        [HF_TABLE_SKUS] = "skus",           [HF_TABLE_CELLS] = "cells",   [HF_TABLE_ORDERS] = "orders",
+        [HF_TABLE_LINES] = "lines",         [HF_TABLE_LIMITS] = "limits", [HF_TABLE_COMMAND_IDS] = "command_ids",
         [HF_TABLE_LOCATIONS] = "locations",
     };
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++)

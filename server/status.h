@@ -8,9 +8,9 @@
 
 enum { HF_STATUS_NODE = 0xffffffff };
 
-/* Fills the answer (room: HF_ADMIN_ANSWER_BYTES_MAX) with struct hf_counter_item. Service's thread; asks each shard for its numbers and waits for
- * them within 100 ms; a shard that does not answer in time is left out. Rows in use are what no pool and no thread's quota has: exact while nothing
- * steps. `service`: the service's own executor, which steps and counts like a shard's. */
+/* Fills the answer (room: HF_ADMIN_ANSWER_BYTES_MAX) with struct hf_counter_item. Service's thread; asks each shard for its numbers and
+ * waits for them within 100 ms; a shard that does not answer in time is left out. Rows in use are what no pool and no thread's quota has:
+ * exact while nothing steps. `service`: the service's own executor, which steps and counts like a shard's. */
 void hf_status_answer(struct hf_node *node, const struct hf_executor *service, struct hf_answer *answer);
 
 #endif
