@@ -304,6 +304,8 @@ int hf_log_drain(struct hf_log *log, uint64_t now_ns)
 {
     if (log->fatal != 0)
         return log->fatal;
+    if (log->stopped) /* recovery ends at the clean end: what came behind it would be lost */
+        return 0;
     int reaped = reap(log, now_ns);
     if (reaped < 0)
         return reaped;
@@ -350,10 +352,10 @@ static int drain_all(struct hf_log *log, uint64_t base_ns, uint64_t start_ns)
 
 int hf_log_stop(struct hf_log *log)
 {
-    if (!log->started || log->stopped)
-        return 0;
     if (log->fatal != 0)
         return log->fatal;
+    if (!log->started || log->stopped)
+        return 0;
     uint64_t base_ns = log->last_submit_ns > log->tip.time_ns ? log->last_submit_ns : log->tip.time_ns, start_ns = monotonic_ns();
     int e = drain_all(log, base_ns, start_ns);
     if (e == 0 && log->unsealed) {
@@ -366,6 +368,6 @@ int hf_log_stop(struct hf_log *log)
     log->manifest.clean_end = log->tip.position;
     log->manifest.clean_chain = log->tip.chain;
     e = hf_log_manifest_write(log);
-    log->stopped = e == 0;
-    return e;
+    log->stopped = true;
+    return e == 0 ? 0 : fatal(log, e);
 }

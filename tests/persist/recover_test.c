@@ -299,6 +299,22 @@ static void starts_that_are_cut_one_after_another_leave_a_copy_of_the_manifest(v
     assert_int_equal(help->seen, 5);
 }
 
+static void nothing_becomes_durable_behind_a_clean_end(void **state)
+{
+    struct help *help = *state;
+    help_start(help);
+    assert_int_equal(help_write_many(help, 5, 160), 0);
+    assert_int_equal(hf_log_stop(help->log), 0);
+    uint64_t durable = hf_log_durable(help->log);
+    help_write(help, 160);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(hf_log_drain(help->log, help->now_ns += 1000000), 0);
+    assert_int_equal(hf_log_durable(help->log), durable);
+    help_close(help);
+    help_start(help);
+    assert_int_equal(help->seen, 5);
+}
+
 static void recovery_stops_at_the_position_asked_for(void **state)
 {
     struct help *help = *state;
@@ -370,6 +386,7 @@ int main(void)
         ON_DISK(a_failed_short_or_fenced_write_is_fatal_and_stays_so),
         ON_DISK(a_full_disk_lowers_the_watermark_in_two_steps),
         ON_DISK(starts_that_are_cut_one_after_another_leave_a_copy_of_the_manifest),
+        ON_DISK(nothing_becomes_durable_behind_a_clean_end),
         ON_DISK(recovery_stops_at_the_position_asked_for),
         ON_DISK(power_cuts_at_any_operation_lose_nothing_durable),
     };
