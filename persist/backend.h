@@ -53,8 +53,8 @@ struct hf_backend_ops {
     int (*attach)(struct hf_backend *backend, const struct hf_geometry *geometry);
     /* First position that exists and position behind the last; equal: nothing. */
     void (*extent)(struct hf_backend *backend, uint64_t *first, uint64_t *end);
-    /* Reads `bytes` (multiple of 4096, within one segment) at `position` into 4 KiB aligned memory; what does not exist is zeros and
-     * *absent. Any thread. */
+    /* Reads `bytes` (multiple of 4096, within one segment) at `position` into 4 KiB aligned memory; what does not exist is zeros, and
+     * *absent if later segments do. Any thread. */
     int (*read)(struct hf_backend *backend, struct hf_read_cursor *cursor, uint64_t position, void *buf, uint32_t bytes, bool *absent);
     void (*read_end)(struct hf_backend *backend, struct hf_read_cursor *cursor);
     /* Makes everything from `position` on durable, whoever wrote it; without `direct` what is read after it comes from the disk. */

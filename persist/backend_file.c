@@ -222,9 +222,8 @@ static int file_read(struct hf_backend *backend, struct hf_read_cursor *cursor, 
     int e = cursor_open(file, cursor, position);
     if (e != 0)
         return e;
-    *absent = cursor->segment == 0;
     uint32_t got = 0;
-    while (!*absent && got < bytes) {
+    while (cursor->segment != 0 && got < bytes) {
         ssize_t n = pread(cursor->fd, (char *)buf + got, bytes - got, (off_t)(position % file->geometry.segment_bytes + got));
         if (n < 0 && errno == EINTR)
             continue;
@@ -240,6 +239,7 @@ static int file_read(struct hf_backend *backend, struct hf_read_cursor *cursor, 
         got += (uint32_t)n;
     }
     memset((char *)buf + got, 0, bytes - got);
+    *absent = got < bytes && position - position % file->geometry.segment_bytes + file->geometry.segment_bytes < file->end;
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct recovery {
     struct hf_log_tip tip;
     uint32_t beginning; /* next in the manifest's list */
     uint64_t torn_end;
-    bool missing; /* what was judged last lies in a segment that does not exist although a later one does */
+    bool missing; /* what was judged last is missing from its segment, or with it, although a later one exists */
     uint64_t records, bytes;
     uint64_t *damaged;
 };
@@ -214,7 +214,7 @@ static int judge_hole(struct recovery *r)
         if (at == NULL)
             return 0;
         if (r->missing)
-            return damage(r, hole, "a segment is missing here or soon after, and later ones exist");
+            return damage(r, hole, "a segment is missing or short here or soon after, and later ones exist");
         e = look_at(r, position, at, verdict, &step);
         if (e != 0)
             return e;
