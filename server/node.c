@@ -52,11 +52,11 @@ static int64_t take_from_pool(struct hf_row_pool *pool, uint64_t wanted)
     return (int64_t)got;
 }
 
-void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max)
+void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota)
 {
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++) {
         struct hf_row_pool *pool = &node->pools[table];
-        int64_t share = (int64_t)(pool->share < share_max ? pool->share : share_max), *left = &quota->left[table];
+        int64_t share = (int64_t)pool->share, *left = &quota->left[table];
         if (*left < (share + 1) / 2) {
             *left += take_from_pool(pool, (uint64_t)(share - *left));
             if (*left < (share + 1) / 2)
@@ -70,14 +70,21 @@ void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t s
     }
 }
 
-bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table)
+bool hf_node_take_rows(struct hf_node *node, struct hf_quota *quota, unsigned table, uint64_t rows)
 {
-    struct hf_row_pool *pool = &((struct hf_node *)node)->pools[table];
-    int64_t got = take_from_pool(pool, pool->share > 2 * HF_LINES_MAX ? pool->share : 2 * HF_LINES_MAX);
+    struct hf_row_pool *pool = &node->pools[table];
+    int64_t got = take_from_pool(pool, rows);
     quota->left[table] += got;
     if (got == 0)
         hf_store_relaxed_u32(&pool->missed, 1);
     return got != 0;
+}
+
+bool hf_node_find_rows(void *context, struct hf_quota *quota, unsigned table)
+{
+    struct hf_node *node = context;
+    uint64_t share = node->pools[table].share;
+    return hf_node_take_rows(node, quota, table, share > 2 * HF_LINES_MAX ? share : 2 * HF_LINES_MAX);
 }
 
 /* Shares are small, so that what is left is found by whoever needs it. */

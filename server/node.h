@@ -53,13 +53,16 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
 
-/* Evens a thread's quota with the pools: tops up what runs low to the pool's share or `share_max`, gives back what is plenty or missed by
- * others. Any thread, for its own quota. */
-void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota, uint64_t share_max);
+/* Evens a thread's quota with the pools: tops up what runs low to the pool's share, gives back what is plenty or missed by others. Any thread, for
+ * its own quota. */
+void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota);
 
-/* Moves rows of one table from the pool to a thread's quota, between two evenings; false: the pool has none, and the others are told that
- * they are missed. `node`: struct hf_node *. Any thread, for its own quota. */
-bool hf_node_find_rows(void *node, struct hf_quota *quota, unsigned table);
+/* Moves up to `rows` rows of one table from the pool to a thread's quota, between two evenings; false: the pool has none, and the others are told
+ * that they are missed. Any thread, for its own quota. */
+bool hf_node_take_rows(struct hf_node *node, struct hf_quota *quota, unsigned table, uint64_t rows);
+
+/* The same for an executor whose step found FULL: a share, at least what the largest order takes. `context`: struct hf_node *. */
+bool hf_node_find_rows(void *context, struct hf_quota *quota, unsigned table);
 
 /* The later of engine time and wall clock. */
 uint64_t hf_node_latest_ns(const struct hf_node *node, uint64_t now_ns);

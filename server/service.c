@@ -10,7 +10,7 @@
 
 enum {
     IDLE_NS = 200000,
-    QUOTA_SHARE = 64,
+    QUOTA_ROWS = 4,
     QUOTA_TURNS_MAX = 50,
     SHARDS_RUN_NS_MAX = 100000000,
     TAKE_TRIES = 1000,       /* of a command's words */
@@ -140,13 +140,12 @@ static uint64_t serve_follow(struct hf_service *service, const struct hf_task *t
 /* Shards that hold the last rows give some back when they are told that these are missed: a few turns of their loops. */
 static void gather_quota(struct hf_service *service)
 {
+    static const unsigned tables[] = {HF_TABLE_LOCATIONS, HF_TABLE_COMMAND_IDS};
     struct hf_quota *quota = &service->executor->quota;
-    for (int turn = 0; turn < QUOTA_TURNS_MAX; turn++) {
-        hf_node_even_quota(service->node, quota, QUOTA_SHARE);
-        if (quota->left[HF_TABLE_LOCATIONS] > 0 && quota->left[HF_TABLE_COMMAND_IDS] > 0)
-            return;
-        nap(IDLE_NS);
-    }
+    for (unsigned i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        for (int turn = 0; quota->left[tables[i]] < 1 && turn < QUOTA_TURNS_MAX; turn++)
+            if (!hf_node_take_rows(service->node, quota, tables[i], QUOTA_ROWS))
+                nap(IDLE_NS);
 }
 
 /* A definition that concerns all partitions: every word for an instant, one record. */

@@ -37,7 +37,7 @@ unsigned hf_shard_turn(struct hf_shard *shard)
     unsigned work = 0;
     shard->now_ns = hf_engine_time_now(&node->time);
     shard->latest_ns = hf_node_latest_ns(node, shard->now_ns);
-    hf_node_even_quota(node, &shard->executor->quota, UINT64_MAX);
+    hf_node_even_quota(node, &shard->executor->quota);
 
     work += receive(shard);
     work += take_completions(shard);
