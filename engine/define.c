@@ -169,8 +169,8 @@ static void policy_of_cell(struct hf_run *run, uint32_t sku_slot)
     hf_outcome_write(run, &(struct hf_outcome){.result = HF_OK, .touches = 1, .state_version = hf_cell_version(cell)});
 }
 
-/* Precedence: id results; WRONG_ROUTE; DRAINING; BAD_ARGUMENT (a safety stock beyond i32, a sale window that closes before it opens, times beyond the
- * clock, or for one cell anything but a safety stock); UNKNOWN_SKU; UNKNOWN_LOCATION; FULL. */
+/* Precedence: id results; WRONG_ROUTE; DRAINING; BAD_ARGUMENT (a safety stock beyond i32, a sale window that closes before it opens, times
+ * beyond the clock, or for one cell anything but a safety stock); UNKNOWN_SKU; UNKNOWN_LOCATION; FULL. */
 void hf_step_define_policy(struct hf_run *run)
 {
     const struct hf_command *command = run->command;
@@ -178,7 +178,8 @@ void hf_step_define_policy(struct hf_run *run)
     if (!hf_command_id_judge(run, hf_route(&line->sku)))
         return;
     uint64_t opens_ms = command->body.policy.opens_ms, closes_ms = command->body.policy.closes_ms;
-    bool limits = (command->body.policy.per_order | command->body.policy.per_customer | command->body.policy.window_s | opens_ms | closes_ms) != 0;
+    bool limits = (command->body.policy.per_order | command->body.policy.per_customer | command->body.policy.window_s | opens_ms |
+                   closes_ms) != 0;
     if (command->body.policy.safety_stock > INT32_MAX || (closes_ms != 0 && closes_ms <= opens_ms) || (opens_ms | closes_ms) >> 48 != 0 ||
         (line->location != 0 && limits)) {
         hf_refuse(run, HF_BAD_ARGUMENT, 0);

@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 
 enum { PAGE = 4096, HUGE_PARTITIONS_MAX = 512 };
-#define HUGE_PAGE (2ull << 20)
+#define HUGE_PAGE  (2ull << 20)
 #define MEMORY_MAX (1ull << 46)
-#define ROWS_MAX ((1ull << 31) - 2)
+#define ROWS_MAX   ((1ull << 31) - 2)
 
 /* One table of a partition: where its parts stand in struct hf_partition, and what a row takes. */
 struct table_form {
@@ -18,7 +18,7 @@ struct table_form {
     size_t link_at;
 };
 
-#define NO_PART SIZE_MAX
+#define NO_PART  SIZE_MAX
 #define AT(part) offsetof(struct hf_partition, part)
 
 static const struct table_form forms[] = {
@@ -36,8 +36,12 @@ enum { FORMS = sizeof forms / sizeof forms[0] };
 static uint64_t rows_max_of(const struct hf_engine_options *options, unsigned table)
 {
     const uint64_t rows[HF_TABLE_COUNT] = {
-        [HF_TABLE_SKUS] = options->skus_max,           [HF_TABLE_CELLS] = options->cells_max,   [HF_TABLE_ORDERS] = options->orders_max,
-        [HF_TABLE_LINES] = options->lines_max,         [HF_TABLE_LIMITS] = options->limits_max, [HF_TABLE_LOCATIONS] = HF_LOCATIONS_MAX,
+        [HF_TABLE_SKUS] = options->skus_max,
+        [HF_TABLE_CELLS] = options->cells_max,
+        [HF_TABLE_ORDERS] = options->orders_max,
+        [HF_TABLE_LINES] = options->lines_max,
+        [HF_TABLE_LIMITS] = options->limits_max,
+        [HF_TABLE_LOCATIONS] = HF_LOCATIONS_MAX,
         [HF_TABLE_COMMAND_IDS] = options->command_ids_max,
     };
     return rows[table];
@@ -99,7 +103,8 @@ static void align_carver(struct carver *carver, uint64_t to)
     carver->at = (carver->at + to - 1) & ~(to - 1);
 }
 
-static void carve_table(struct carver *carver, const struct hf_engine_options *options, const struct table_form *form, struct hf_partition *p)
+static void carve_table(struct carver *carver, const struct hf_engine_options *options, const struct table_form *form,
+                        struct hf_partition *p)
 {
     uint64_t rows = rows_max_of(options, form->table), share = share_of(options, form->table);
     struct hf_pool pool = {.row_bytes = form->row_bytes, .rows_max = (uint32_t)rows};
@@ -111,7 +116,8 @@ static void carve_table(struct carver *carver, const struct hf_engine_options *o
         *(struct hf_pool *)(void *)((uint8_t *)p + form->pool_at) = pool;
     if (form->index_at != NO_PART) {
         uint32_t first = buckets_first_of(options, form->table);
-        void *buckets = carve(carver, hf_index_buckets_max(rows, first) * sizeof(struct hf_index_bucket), hot ? first * sizeof(struct hf_index_bucket) : 0);
+        void *buckets = carve(carver, hf_index_buckets_max(rows, first) * sizeof(struct hf_index_bucket),
+                              hot ? first * sizeof(struct hf_index_bucket) : 0);
         void *overflow = carve(carver, hf_index_overflow_max(rows) * sizeof(struct hf_index_bucket), 0);
         if (p)
             hf_index_init((struct hf_index *)(void *)((uint8_t *)p + form->index_at), buckets, overflow, first);

@@ -13,11 +13,11 @@ enum {
     HF_EXTENSIONS_MAX = 16,
 };
 
-#define HF_TTL_MS_MAX 2592000000u /* 30 days */
-#define HF_MS_NS 1000000ull
-#define HF_AGE_NS_MAX (30ull * 86400 * 1000 * HF_MS_NS)
+#define HF_TTL_MS_MAX    2592000000u /* 30 days */
+#define HF_MS_NS         1000000ull
+#define HF_AGE_NS_MAX    (30ull * 86400 * 1000 * HF_MS_NS)
 #define HF_FUTURE_MS_MAX (3600ull * 1000)
-#define HF_WINDOW_NONE UINT32_MAX /* a line that is not counted for its customer */
+#define HF_WINDOW_NONE   UINT32_MAX /* a line that is not counted for its customer */
 
 /* --- rows --- */
 
@@ -329,7 +329,8 @@ static inline bool hf_room(struct hf_run *run, unsigned table, uint32_t rows)
 }
 /* What every id is judged by after the tables did not know it: age, future, route, then draining. False: refused. */
 bool hf_id_judge(struct hf_run *run, uint16_t route);
-/* The same for a command id that lives in the partition's table (definitions and stock), that table and the orders' first. False: answered. */
+/* The same for a command id that lives in the partition's table (definitions and stock), that table and the orders' first. False: answered.
+ */
 bool hf_command_id_judge(struct hf_run *run, uint16_t route);
 /* Keeps this command's id and answer in the partition; room was checked. */
 void hf_command_remember(struct hf_run *run, unsigned result, uint64_t value);
@@ -352,8 +353,13 @@ static inline struct hf_named_touch *hf_touches(const struct hf_run *run)
 
 static inline void hf_touch_fill(struct hf_touch *touch, const struct hf_cell *cell, uint32_t quantity, unsigned index, unsigned flags)
 {
-    *touch = (struct hf_touch){.location = cell->location, .quantity = quantity, .cell_version = hf_cell_version(cell), .sellable = cell->sellable,
-                               .reserved = cell->reserved, .allocated = cell->allocated, .index = (uint16_t)index,
+    *touch = (struct hf_touch){.location = cell->location,
+                               .quantity = quantity,
+                               .cell_version = hf_cell_version(cell),
+                               .sellable = cell->sellable,
+                               .reserved = cell->reserved,
+                               .allocated = cell->allocated,
+                               .index = (uint16_t)index,
                                .flags = (uint16_t)(flags | (cell->stamp & HF_CELL_OVERSOLD ? HF_TOUCH_OVERSOLD : 0))};
 }
 
@@ -403,9 +409,10 @@ uint32_t hf_limit_find(const struct hf_engine *engine, const struct hf_partition
 /* Units that count for the customer in the window. */
 uint64_t hf_limit_units(const struct hf_partition *p, uint32_t slot, struct hf_window window);
 /* Counts units; makes the counter (room was checked) or starts it anew for a new window. Returns its serial. */
-uint32_t hf_limit_count(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, uint32_t sku_slot, uint32_t units, struct hf_quota *quota,
-                        uint64_t now_ns);
-void hf_limit_give_back(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, const struct hf_order_line *line, struct hf_quota *quota);
+uint32_t hf_limit_count(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, uint32_t sku_slot, uint32_t units,
+                        struct hf_quota *quota, uint64_t now_ns);
+void hf_limit_give_back(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, const struct hf_order_line *line,
+                        struct hf_quota *quota);
 void hf_limit_drop(struct hf_engine *engine, struct hf_partition *p, uint32_t slot, struct hf_quota *quota);
 
 /* --- what hf_engine_step() chooses from --- */
@@ -415,6 +422,9 @@ void hf_step_define_location(struct hf_run *run);
 void hf_step_define_policy(struct hf_run *run);
 void hf_step_stock(struct hf_run *run);
 void hf_step_place(struct hf_run *run);
+/* A place of one line: does it if it is granted without rules or repeats; else false, nothing was touched and hf_step_place() is to judge.
+ */
+bool hf_place_plain(struct hf_engine *engine, struct hf_step *step);
 void hf_step_verb(struct hf_run *run);
 void hf_step_query(struct hf_run *run);
 void hf_step_expire(struct hf_run *run);
@@ -423,7 +433,7 @@ void hf_step_forget(struct hf_run *run);
 void hf_step_purge_limits(struct hf_run *run);
 
 /* The cell, made when it does not exist; sku_slot and the location are known, room was checked. */
-struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, const struct hf_sku *sku, uint32_t sku_slot, uint32_t location,
-                             struct hf_quota *quota);
+struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, const struct hf_sku *sku, uint32_t sku_slot,
+                             uint32_t location, struct hf_quota *quota);
 
 #endif

@@ -1,9 +1,10 @@
 /* A hash index from 32-bit keyed hashes to slots: linear hashing (W. Litwin, VLDB 1980).
  *
- * It grows by one bucket at a time, so no insert ever stalls for a rehash; an entry holds the whole 32-bit hash, so a split reads nothing but
- * index lines, and a lookup of an absent key almost never reads a slot. A bucket is one cache line of 7 entries; what does not fit goes to overflow
- * buckets. Chains are kept dense (an erase moves the chain's last entry into the hole), so inserts and erases leave no trace and nothing decays. All-zero memory
- * is a valid empty bucket: nothing is touched before use. Not thread-safe: a partition's word guards it. */
+ * It grows by one bucket at a time, so no insert ever stalls for a rehash; an entry holds the whole 32-bit hash, so a split reads nothing
+ * but index lines, and a lookup of an absent key almost never reads a slot. A bucket is one cache line of 7 entries; what does not fit goes
+ * to overflow buckets. Chains are kept dense (an erase moves the chain's last entry into the hole), so inserts and erases leave no trace
+ * and nothing decays. All-zero memory is a valid empty bucket: nothing is touched before use. Not thread-safe: a partition's word guards
+ * it. */
 #ifndef HF_ENGINE_INDEX_H
 #define HF_ENGINE_INDEX_H
 
@@ -33,7 +34,8 @@ struct hf_index {
     uint32_t rows, overflow_free, overflow_used, overflow_live;
 };
 
-/* Buckets and overflow buckets that `rows_max` rows can need: beyond its primary bucket a chain has one overflow bucket for each 7 full entries before it. */
+/* Buckets and overflow buckets that `rows_max` rows can need: beyond its primary bucket a chain has one overflow bucket for each 7 full
+ * entries before it. */
 static inline uint64_t hf_index_buckets_max(uint64_t rows_max, uint64_t buckets_first)
 {
     uint64_t grown = rows_max / HF_BUCKET_LOAD + 2;
@@ -95,9 +97,10 @@ static inline uint32_t hf_index_first(const struct hf_index *index, uint32_t has
     return hf_index_next(index, cursor);
 }
 
-/* The address that a lookup will read first, without the word: another thread may be growing the index meanwhile, then the hint is stale and
- * harmless. Hence the volatile reads and no sanitizer. */
-__attribute__((no_sanitize("thread"))) static inline const struct hf_index_bucket *hf_index_hint(const struct hf_index *index, uint32_t hash)
+/* The address that a lookup will read first, without the word: another thread may be growing the index meanwhile, then the hint is stale
+ * and harmless. Hence the volatile reads and no sanitizer. */
+__attribute__((no_sanitize("thread"))) static inline const struct hf_index_bucket *hf_index_hint(const struct hf_index *index,
+                                                                                                 uint32_t hash)
 {
     uint32_t mask = *(const volatile uint32_t *)&index->mask, split = *(const volatile uint32_t *)&index->split;
     return &index->buckets[hf_index_bucket_of(mask, split, hash)];

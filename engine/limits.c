@@ -1,4 +1,5 @@
-/* What a customer took of a SKU in one window of its policy. A counter lives with its SKU and outlives its orders; one that counts nothing is dropped. */
+/* What a customer took of a SKU in one window of its policy. A counter lives with its SKU and outlives its orders; one that counts nothing
+ * is dropped. */
 #include "engine/engine_p.h"
 
 static uint32_t limit_hash(const struct hf_engine *engine, uint64_t customer, uint32_t sku_slot)
@@ -50,8 +51,8 @@ static void limit_start(struct hf_partition *p, uint32_t slot, struct hf_window 
         hf_timer_insert(&p->limit_timers, slot, hf_ms_to_ns(window.ends_ms), now_ns);
 }
 
-uint32_t hf_limit_count(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, uint32_t sku_slot, uint32_t units, struct hf_quota *quota,
-                        uint64_t now_ns)
+uint32_t hf_limit_count(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, uint32_t sku_slot, uint32_t units,
+                        struct hf_quota *quota, uint64_t now_ns)
 {
     uint32_t slot = hf_limit_find(engine, p, customer, sku_slot);
     struct hf_window window = hf_limit_window(hf_sku_at(p, sku_slot), now_ns);
@@ -76,7 +77,8 @@ void hf_limit_drop(struct hf_engine *engine, struct hf_partition *p, uint32_t sl
     quota->left[HF_TABLE_LIMITS]++;
 }
 
-void hf_limit_give_back(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, const struct hf_order_line *line, struct hf_quota *quota)
+void hf_limit_give_back(struct hf_engine *engine, struct hf_partition *p, uint64_t customer, const struct hf_order_line *line,
+                        struct hf_quota *quota)
 {
     if (line->window == HF_WINDOW_NONE)
         return;

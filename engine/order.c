@@ -167,11 +167,12 @@ static const struct transition {
      HF_INTENT_CAPTURE},
     {HF_PAYMENT_RESULT, HF_STATUS_CAPTURED, ORD(CANCELLED), PAY(CAPTURE_PENDING), 0, HF_PAY_REFUND_DUE, 0, HF_MOVE_NONE, HF_INTENT_REFUND,
      HF_INTENT_CAPTURE},
-    {HF_PAYMENT_RESULT, HF_STATUS_FAILED, ORD(CONFIRMED) | ORD(CLOSED) | ORD(CANCELLED), PAY(CAPTURE_PENDING), 0, HF_PAY_FAILED, 0, HF_MOVE_NONE, 0,
-     HF_INTENT_CAPTURE},
+    {HF_PAYMENT_RESULT, HF_STATUS_FAILED, ORD(CONFIRMED) | ORD(CLOSED) | ORD(CANCELLED), PAY(CAPTURE_PENDING), 0, HF_PAY_FAILED, 0,
+     HF_MOVE_NONE, 0, HF_INTENT_CAPTURE},
     {HF_PAYMENT_RESULT, HF_STATUS_REFUNDED, ORD(CANCELLED) | ORD(EXPIRED), PAY(REFUND_DUE), 0, HF_PAY_REFUNDED, 0, HF_MOVE_NONE, 0,
      HF_INTENT_REFUND},
-    {HF_PAYMENT_RESULT, HF_STATUS_VOIDED, ORD(CANCELLED) | ORD(EXPIRED), PAY(REFUND_DUE), 0, HF_PAY_VOIDED, 0, HF_MOVE_NONE, 0, HF_INTENT_VOID},
+    {HF_PAYMENT_RESULT, HF_STATUS_VOIDED, ORD(CANCELLED) | ORD(EXPIRED), PAY(REFUND_DUE), 0, HF_PAY_VOIDED, 0, HF_MOVE_NONE, 0,
+     HF_INTENT_VOID},
     {HF_SHIP, 0, ORD(CONFIRMED), PAY(CAPTURE_PENDING) | PAY(CAPTURED), HF_CLOSED, 0, HF_SHIPPED, HF_MOVE_SHIP, 0, 0},
     {HF_CANCEL, 0, ORD(HELD), PAY(NONE), HF_CANCELLED, 0, 0, HF_MOVE_RELEASE, 0, 0},
     {HF_CANCEL, 0, ORD(CONFIRMED), PAY(CAPTURE_PENDING) | PAY(FAILED), HF_CANCELLED, 0, 0, HF_MOVE_UNALLOCATE, 0, 0},
@@ -186,14 +187,15 @@ static const struct transition *transition_of(const struct hf_command *command, 
     uint8_t status = command->opcode == HF_PAYMENT_RESULT ? command->body.verb.status : 0;
     for (size_t i = 0; i < sizeof transitions / sizeof transitions[0]; i++) {
         const struct transition *t = &transitions[i];
-        if (t->opcode == command->opcode && t->status == status && t->from_order >> order->order & 1 && t->from_payment >> order->payment & 1)
+        if (t->opcode == command->opcode && t->status == status && t->from_order >> order->order & 1 &&
+            t->from_payment >> order->payment & 1)
             return t;
     }
     return NULL;
 }
 
-/* Whether every cell has room for all of the order's lines on it together. Walks the lines twice for orders of several; both orders of lines and
- * their number are small. */
+/* Whether every cell has room for all of the order's lines on it together. Walks the lines twice for orders of several; both orders of
+ * lines and their number are small. */
 static bool rehold_fits(const struct hf_run *run, struct hf_order *order)
 {
     struct hf_order_walk walk, other;
@@ -269,8 +271,12 @@ static void history_add(struct hf_run *run, struct hf_order_side *side, unsigned
     struct hf_partition *home = run->home;
     history_prune(run, side);
     uint32_t slot = hf_pool_take(&home->remembered);
-    *hf_remembered_at(home, slot) = (struct hf_remembered){.id = run->command->id, .digest = run->digest, .value = value,
-                                                           .opcode = run->command->opcode, .result = (uint16_t)result, .next = side->history};
+    *hf_remembered_at(home, slot) = (struct hf_remembered){.id = run->command->id,
+                                                           .digest = run->digest,
+                                                           .value = value,
+                                                           .opcode = run->command->opcode,
+                                                           .result = (uint16_t)result,
+                                                           .next = side->history};
     side->history = slot;
     side->remembered++;
     run->step->quota->left[HF_TABLE_COMMAND_IDS]--;
@@ -407,9 +413,14 @@ static void execute(struct hf_run *run, uint32_t slot, struct hf_order *order, c
     memcpy(intent.currency, side->currency, sizeof intent.currency);
     hf_answer_order(run->answer, order);
     run->answer->value = t->intent ? side->open_number : 0;
-    hf_outcome_write(run, &(struct hf_outcome){.result = (uint16_t)result, .order = order->order, .payment = order->payment,
-                                               .fulfilment = order->fulfilment, .touches = (uint16_t)touches,
-                                               .intent = t->intent ? &intent : NULL, .due_ns = order->due_ns, .state_version = order->version});
+    hf_outcome_write(run, &(struct hf_outcome){.result = (uint16_t)result,
+                                               .order = order->order,
+                                               .payment = order->payment,
+                                               .fulfilment = order->fulfilment,
+                                               .touches = (uint16_t)touches,
+                                               .intent = t->intent ? &intent : NULL,
+                                               .due_ns = order->due_ns,
+                                               .state_version = order->version});
 }
 
 /* A payment for an order that is not here: it was forgotten, or never came. Its money is to go back, and the log says so. */
@@ -418,7 +429,8 @@ static void settle_unknown(struct hf_run *run)
     const struct hf_command *command = run->command;
     if (!judge_argument(run) || !hf_room(run, HF_TABLE_COMMAND_IDS, 1))
         return;
-    struct hf_intent intent = {.number = 1, .kind = HF_INTENT_REFUND, .amount = command->body.verb.amount, .order = command->body.verb.order};
+    struct hf_intent intent = {
+        .number = 1, .kind = HF_INTENT_REFUND, .amount = command->body.verb.amount, .order = command->body.verb.order};
     memcpy(intent.currency, command->body.verb.currency, sizeof intent.currency);
     hf_command_remember(run, HF_REFUND_DUE, intent.number);
     run->answer->payment = HF_PAY_REFUND_DUE;
@@ -451,9 +463,10 @@ static void answer_remembered(struct hf_run *run, const struct hf_order *order, 
     run->answer->value = known->value;
 }
 
-/* Precedence of results, first that applies: the id is remembered: the first result with REPEATED for the same body, else ID_REUSED; ID_TOO_OLD; ID_IN_FUTURE;
- * WRONG_ROUTE; DRAINING; for an order that is not here: settle with payment reference and amount: BAD_ARGUMENT, FULL, REFUND_DUE; else ID_TOO_OLD or
- * UNKNOWN_ORDER; BAD_ARGUMENT; UNKNOWN_INTENT; AMOUNT_MISMATCH; BAD_STATE; TOO_MANY; OVERFLOW; FULL; then OK or STOCK_LOST. */
+/* Precedence of results, first that applies: the id is remembered: the first result with REPEATED for the same body, else ID_REUSED;
+ * ID_TOO_OLD; ID_IN_FUTURE; WRONG_ROUTE; DRAINING; for an order that is not here: settle with payment reference and amount: BAD_ARGUMENT,
+ * FULL, REFUND_DUE; else ID_TOO_OLD or UNKNOWN_ORDER; BAD_ARGUMENT; UNKNOWN_INTENT; AMOUNT_MISMATCH; BAD_STATE; TOO_MANY; OVERFLOW; FULL;
+ * then OK or STOCK_LOST. */
 void hf_step_verb(struct hf_run *run)
 {
     const struct hf_command *command = run->command;

@@ -3,15 +3,15 @@
 
 /* What one line wants. Lines of one cell form a group, named by its first line. */
 struct want {
-    struct hf_cell *cell; /* NULL: known names, never any stock */
+    struct hf_cell *cell;          /* NULL: known names, never any stock */
     const struct hf_sku_row *rule; /* NULL: the SKU has neither limits nor a sale window */
     struct hf_partition *partition;
     int64_t total; /* of the whole group, kept at its first line */
     uint32_t cell_slot;
-    uint32_t sku_slot; /* where there is a rule */
-    uint32_t number;   /* of the partition */
-    uint32_t window;   /* that the line counts in */
-    uint16_t first;    /* of the group */
+    uint32_t sku_slot;  /* where there is a rule */
+    uint32_t number;    /* of the partition */
+    uint32_t window;    /* that the line counts in */
+    uint16_t first;     /* of the group */
     uint16_t sku_first; /* first line with a rule of the same SKU */
 };
 
@@ -80,8 +80,10 @@ static void group_cells(const struct basket *basket)
     for (unsigned i = 0; i < basket->count; i++) {
         struct want *want = &basket->wants[i];
         const struct hf_line *line = &basket->lines[i];
-        unsigned at = (unsigned)(hf_fold_multiply(line->sku.word[0] ^ line->location, line->sku.word[1] ^ 0x9E3779B97F4A7C15ull)) & (size - 1);
-        while (table[at] != UINT16_MAX && (!hf_sku_equal(&basket->lines[table[at]].sku, &line->sku) || basket->lines[table[at]].location != line->location))
+        unsigned at = (unsigned)(hf_fold_multiply(line->sku.word[0] ^ line->location, line->sku.word[1] ^ 0x9E3779B97F4A7C15ull)) &
+                      (size - 1);
+        while (table[at] != UINT16_MAX &&
+               (!hf_sku_equal(&basket->lines[table[at]].sku, &line->sku) || basket->lines[table[at]].location != line->location))
             at = (at + 1) & (size - 1);
         if (table[at] == UINT16_MAX)
             table[at] = (uint16_t)i;
@@ -153,8 +155,8 @@ static bool judge_stock(struct hf_run *run, const struct basket *basket)
             continue;
         if (run->answer->item_count == 0)
             hf_refuse(run, HF_SHORT, i);
-        item[run->answer->item_count++] = (struct hf_short_item){.line = (uint16_t)i, .available = available(first),
-                                                                 .asked = first->total > UINT32_MAX ? UINT32_MAX : (uint32_t)first->total};
+        item[run->answer->item_count++] = (struct hf_short_item){
+            .line = (uint16_t)i, .available = available(first), .asked = first->total > UINT32_MAX ? UINT32_MAX : (uint32_t)first->total};
     }
     run->answer->length += run->answer->item_count * (uint32_t)sizeof *item;
     return run->answer->item_count == 0;
@@ -168,8 +170,12 @@ static bool judge_room(struct hf_run *run, const struct basket *basket)
 
 static struct hf_order_line order_line(const struct hf_line *asked, const struct want *want)
 {
-    return (struct hf_order_line){.sku = asked->sku, .location = asked->location, .quantity = asked->quantity,
-                                  .place = asked->price << 16 | want->number, .cell = want->cell_slot, .window = want->window};
+    return (struct hf_order_line){.sku = asked->sku,
+                                  .location = asked->location,
+                                  .quantity = asked->quantity,
+                                  .place = asked->price << 16 | want->number,
+                                  .cell = want->cell_slot,
+                                  .window = want->window};
 }
 
 /* Lines 1 and on, in a chain of rows of the home. */
@@ -213,19 +219,33 @@ static void open_order(struct hf_run *run, const struct basket *basket, uint32_t
     uint32_t slot = hf_pool_take(&home->orders);
     struct hf_order *order = hf_order_at(home, slot);
     /* Every field is named: what is left out would be cleared first, by a slower way. */
-    *order = (struct hf_order){.id = command->id, .digest = run->digest, .customer = command->body.place.customer,
-                               .due_ns = run->now_ns + command->arg * HF_MS_NS, .placed_ns = run->now_ns, .changed_ns = run->now_ns, .version = 1,
-                               .line_count = command->line_count, .order = HF_HELD, .payment = HF_PAY_NONE, .fulfilment = HF_FULFIL_NONE,
-                               .extensions = 0, .intents = 0, .channel = command->body.place.channel, .timer = {0, 0},
-                               .line = order_line(&basket->lines[0], &basket->wants[0]), .lines = 0, .side = 0};
+    *order = (struct hf_order){.id = command->id,
+                               .digest = run->digest,
+                               .customer = command->body.place.customer,
+                               .due_ns = run->now_ns + command->arg * HF_MS_NS,
+                               .placed_ns = run->now_ns,
+                               .changed_ns = run->now_ns,
+                               .version = 1,
+                               .line_count = command->line_count,
+                               .order = HF_HELD,
+                               .payment = HF_PAY_NONE,
+                               .fulfilment = HF_FULFIL_NONE,
+                               .extensions = 0,
+                               .intents = 0,
+                               .channel = command->body.place.channel,
+                               .timer = {0, 0},
+                               .line = order_line(&basket->lines[0], &basket->wants[0]),
+                               .lines = 0,
+                               .side = 0};
     if (basket->count > 1)
         add_lines(run, basket, order);
     hf_index_insert(&home->order_index, hash, slot);
     hf_timer_insert(&home->order_timers, slot, order->due_ns, run->now_ns);
     run->step->quota->left[HF_TABLE_ORDERS]--;
     hf_answer_order(run->answer, order);
-    hf_outcome_write(run, &(struct hf_outcome){.result = HF_OK, .order = HF_HELD, .touches = command->line_count, .due_ns = order->due_ns,
-                                               .state_version = 1});
+    hf_outcome_write(run,
+                     &(struct hf_outcome){
+                         .result = HF_OK, .order = HF_HELD, .touches = command->line_count, .due_ns = order->due_ns, .state_version = 1});
 }
 
 /* The id's own order: a repeat of the same body, or a reuse. */
@@ -249,9 +269,9 @@ static bool judge_arguments(struct hf_run *run)
     return command->body.place.channel == HF_CHANNEL_WEB || hf_refuse(run, HF_UNKNOWN_CHANNEL, 0);
 }
 
-/* Precedence of results, first that applies: the id is in the table: OK with REPEATED for the same body, else ID_REUSED; ID_TOO_OLD; ID_IN_FUTURE; WRONG_ROUTE;
- * what the shell sheds with; BAD_ARGUMENT; UNKNOWN_CHANNEL; UNKNOWN_SKU; UNKNOWN_LOCATION; NOT_ON_SALE; LIMIT_PER_ORDER; LIMIT_PER_CUSTOMER; SHORT; FULL.
- * `detail` is the first line at fault, for FULL the table. */
+/* Precedence of results, first that applies: the id is in the table: OK with REPEATED for the same body, else ID_REUSED; ID_TOO_OLD;
+ * ID_IN_FUTURE; WRONG_ROUTE; what the shell sheds with; BAD_ARGUMENT; UNKNOWN_CHANNEL; UNKNOWN_SKU; UNKNOWN_LOCATION; NOT_ON_SALE;
+ * LIMIT_PER_ORDER; LIMIT_PER_CUSTOMER; SHORT; FULL. `detail` is the first line at fault, for FULL the table. */
 void hf_step_place(struct hf_run *run)
 {
     struct want wants[HF_LINES_MAX];

@@ -14,8 +14,13 @@ static void items_count(struct hf_run *run, unsigned count, uint32_t bytes)
 
 static void fill_order(struct hf_order_item *item, const struct hf_partition *home, const struct hf_order *order)
 {
-    *item = (struct hf_order_item){.id = order->id, .customer = order->customer, .channel = order->channel, .line_count = order->line_count,
-                                   .placed_ns = order->placed_ns, .changed_ns = order->changed_ns, .mode = HF_ALL_OR_NOTHING,
+    *item = (struct hf_order_item){.id = order->id,
+                                   .customer = order->customer,
+                                   .channel = order->channel,
+                                   .line_count = order->line_count,
+                                   .placed_ns = order->placed_ns,
+                                   .changed_ns = order->changed_ns,
+                                   .mode = HF_ALL_OR_NOTHING,
                                    .intents = order->intents};
     if (order->side == 0)
         return;
@@ -40,8 +45,11 @@ static void get_order(struct hf_run *run)
     struct hf_order_walk walk;
     fill_order(item, run->home, order);
     for (struct hf_order_line *line = hf_order_line_first(&walk, run->home, order); line; line = hf_order_line_next(&walk))
-        out[walk.index] = (struct hf_order_line_item){.sku = line->sku, .location = line->location, .quantity = line->quantity,
-                                                      .price = line->place >> 16, .shipped = order->fulfilment == HF_SHIPPED ? line->quantity : 0};
+        out[walk.index] = (struct hf_order_line_item){.sku = line->sku,
+                                                      .location = line->location,
+                                                      .quantity = line->quantity,
+                                                      .price = line->place >> 16,
+                                                      .shipped = order->fulfilment == HF_SHIPPED ? line->quantity : 0};
     hf_answer_order(run->answer, order);
     items_count(run, 1u + order->line_count, (uint32_t)(sizeof *item + order->line_count * sizeof *out));
 }
@@ -74,8 +82,14 @@ static void get_sku(struct hf_run *run)
     }
     const struct hf_sku_row *sku = hf_sku_at(run->home, slot);
     struct hf_sku_item *item = items(run);
-    *item = (struct hf_sku_item){.sku = sku->sku, .per_order = sku->per_order, .per_customer = sku->per_customer, .window_s = sku->window_s,
-                                 .safety_stock = sku->safety, .opens_ms = sku->opens_ms, .closes_ms = sku->closes_ms, .cells = sku->cells,
+    *item = (struct hf_sku_item){.sku = sku->sku,
+                                 .per_order = sku->per_order,
+                                 .per_customer = sku->per_customer,
+                                 .window_s = sku->window_s,
+                                 .safety_stock = sku->safety,
+                                 .opens_ms = sku->opens_ms,
+                                 .closes_ms = sku->closes_ms,
+                                 .cells = sku->cells,
                                  .name_bytes = sku->name_bytes};
     memcpy(item->name, sku->name, sizeof item->name);
     struct hf_cell_item *out = (struct hf_cell_item *)(void *)(item + 1);

@@ -7,8 +7,8 @@ static bool record_sound(const struct hf_record *record, uint32_t bytes, const s
     if (bytes < sizeof *record || record->length != bytes || record->version != HF_RECORD_VERSION || record->flags != 0 || bytes % 8 != 0 ||
         record->line_count > HF_LINES_MAX || record->intent_count > HF_INTENTS_MAX)
         return false;
-    /* Only a place leaves an order HELD at its first version; looking for the opcode where each form would put it could be led astray by keys that
-     * look like one. */
+    /* Only a place leaves an order HELD at its first version; looking for the opcode where each form would put it could be led astray by
+     * keys that look like one. */
     bool place = record->order == HF_HELD && record->state_version == 1;
     uint32_t outcome = hf_outcome_bytes(record, place);
     if (outcome + (uint64_t)sizeof **command > bytes)
@@ -38,8 +38,12 @@ int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, u
     const struct hf_command *command;
     if (!record_sound(record, bytes, &command) || !command_sound(command))
         return HF_E_DAMAGED;
-    struct hf_step step = {.command = command, .now_ns = record->time_ns, .latest_ns = UINT64_MAX, .quota = quota,
-                           .record = (struct hf_record *)(void *)outcome, .answer = (struct hf_answer *)(void *)answer};
+    struct hf_step step = {.command = command,
+                           .now_ns = record->time_ns,
+                           .latest_ns = UINT64_MAX,
+                           .quota = quota,
+                           .record = (struct hf_record *)(void *)outcome,
+                           .answer = (struct hf_answer *)(void *)answer};
     hf_engine_step(engine, &step);
     if (step.outcome_bytes == 0 && step.answer->result == HF_FULL) {
         *table = step.answer->detail;

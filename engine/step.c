@@ -57,9 +57,16 @@ void hf_answer_order(struct hf_answer *answer, const struct hf_order *order)
 
 void hf_cell_item_fill(struct hf_cell_item *item, const struct hf_cell *cell)
 {
-    *item = (struct hf_cell_item){.sku = cell->sku, .location = cell->location, .sellable = cell->sellable, .damaged = cell->damaged,
-                                  .quality_control = cell->quality_control, .reserved = cell->reserved, .allocated = cell->allocated,
-                                  .safety_stock = cell->safety, .available = hf_cell_available(cell), .version = hf_cell_version(cell),
+    *item = (struct hf_cell_item){.sku = cell->sku,
+                                  .location = cell->location,
+                                  .sellable = cell->sellable,
+                                  .damaged = cell->damaged,
+                                  .quality_control = cell->quality_control,
+                                  .reserved = cell->reserved,
+                                  .allocated = cell->allocated,
+                                  .safety_stock = cell->safety,
+                                  .available = hf_cell_available(cell),
+                                  .version = hf_cell_version(cell),
                                   .oversold = cell->stamp & HF_CELL_OVERSOLD ? 1 : 0};
 }
 
@@ -67,9 +74,16 @@ void hf_outcome_write(struct hf_run *run, const struct hf_outcome *outcome)
 {
     struct hf_record *record = run->step->record;
     bool place = run->command->opcode == HF_PLACE;
-    *record = (struct hf_record){.result = outcome->result, .version = HF_RECORD_VERSION, .time_ns = run->now_ns, .order = outcome->order,
-                                 .payment = outcome->payment, .fulfilment = outcome->fulfilment, .intent_count = outcome->intent ? 1 : 0,
-                                 .line_count = outcome->touches, .home = (uint16_t)run->home_number, .due_ns = outcome->due_ns,
+    *record = (struct hf_record){.result = outcome->result,
+                                 .version = HF_RECORD_VERSION,
+                                 .time_ns = run->now_ns,
+                                 .order = outcome->order,
+                                 .payment = outcome->payment,
+                                 .fulfilment = outcome->fulfilment,
+                                 .intent_count = outcome->intent ? 1 : 0,
+                                 .line_count = outcome->touches,
+                                 .home = (uint16_t)run->home_number,
+                                 .due_ns = outcome->due_ns,
                                  .state_version = outcome->state_version};
     uint32_t bytes = hf_outcome_bytes(record, place);
     if (outcome->intent)
@@ -145,8 +159,8 @@ void hf_command_remember(struct hf_run *run, unsigned result, uint64_t value)
     struct hf_partition *p = run->home;
     uint32_t slot = hf_pool_take(&p->remembered);
     struct hf_remembered *known = hf_remembered_at(p, slot);
-    *known = (struct hf_remembered){.id = run->command->id, .digest = run->digest, .value = value, .opcode = run->command->opcode,
-                                    .result = (uint16_t)result};
+    *known = (struct hf_remembered){
+        .id = run->command->id, .digest = run->digest, .value = value, .opcode = run->command->opcode, .result = (uint16_t)result};
     hf_index_insert(&p->remembered_index, hf_hash_id(run->engine, known->id), slot);
     hf_timer_insert(&p->remembered_timers, slot, remembered_look_ns(run->engine, known), run->now_ns);
     run->step->quota->left[HF_TABLE_COMMAND_IDS]--;
@@ -212,7 +226,8 @@ static unsigned reach_add(uint32_t *list, unsigned count, uint32_t number)
     return count + 1;
 }
 
-static unsigned reach_order(const struct hf_engine *engine, const struct hf_partition *home, struct hf_id id, uint32_t *list, unsigned count)
+static unsigned reach_order(const struct hf_engine *engine, const struct hf_partition *home, struct hf_id id, uint32_t *list,
+                            unsigned count)
 {
     uint32_t slot = hf_order_find(home, hf_hash_id(engine, id), id);
     if (slot == 0)
@@ -270,14 +285,16 @@ static void prefetch_fresh(const struct hf_pool *pool)
     __builtin_prefetch(row + 64, 1);
 }
 
+/* Line 0 lives where the id says, or the place will be refused. */
 static void prefetch_place(const struct hf_engine *engine, const struct hf_command *command, int stage)
 {
     const struct hf_line *line = hf_command_lines(command);
+    const struct hf_partition *home = &engine->partitions[hf_partition_of_id(engine, command->id)], *p = home;
     for (unsigned i = 0; i < command->line_count; i++) {
-        const struct hf_partition *p = &engine->partitions[hf_partition_of_sku(engine, &line[i].sku)];
+        if (i > 0)
+            p = &engine->partitions[hf_partition_of_sku(engine, &line[i].sku)];
         prefetch_key(&p->cell_index, p->cells.rows, sizeof(struct hf_cell), hf_hash_cell(engine, &line[i].sku, line[i].location), stage);
     }
-    const struct hf_partition *home = &engine->partitions[hf_partition_of_id(engine, command->id)];
     if (stage == 0)
         __builtin_prefetch(hf_index_hint(&home->order_index, hf_hash_id(engine, command->id)), 1);
     else
@@ -299,7 +316,8 @@ void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command 
         prefetch_key(&home->cell_index, home->cells.rows, sizeof(struct hf_cell), hf_hash_cell(engine, &line->sku, line->location), stage);
     } else if (command->opcode == HF_EXPIRE || command->opcode == HF_FORGET) {
         for (uint32_t i = 0; i < command->body.sweep.count; i++)
-            prefetch_key(&home->order_index, home->orders.rows, sizeof(struct hf_order), hf_hash_id(engine, hf_sweep_id(command, i)), stage);
+            prefetch_key(&home->order_index, home->orders.rows, sizeof(struct hf_order), hf_hash_id(engine, hf_sweep_id(command, i)),
+                         stage);
     }
 }
 
@@ -343,8 +361,14 @@ static void (*verb_of(uint16_t opcode))(struct hf_run *)
 
 void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
 {
+    if (step->command->opcode == HF_PLACE && step->command->line_count == 1 && hf_place_plain(engine, step))
+        return;
     uint32_t number = hf_engine_home(engine, step->command);
-    struct hf_run run = {.engine = engine, .step = step, .command = step->command, .answer = step->answer, .home = &engine->partitions[number],
+    struct hf_run run = {.engine = engine,
+                         .step = step,
+                         .command = step->command,
+                         .answer = step->answer,
+                         .home = &engine->partitions[number],
                          .home_number = number};
     /* A mark holds the words of its residue class alone: its home may be somebody else's now. */
     bool at_home = step->command->opcode != HF_MARK;

@@ -10,13 +10,16 @@ struct change {
     bool sourced, source_row;     /* follows a source; needs a row to remember it in */
 };
 
-struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, const struct hf_sku *sku, uint32_t sku_slot, uint32_t location,
-                             struct hf_quota *quota)
+struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, const struct hf_sku *sku, uint32_t sku_slot,
+                             uint32_t location, struct hf_quota *quota)
 {
     struct hf_sku_row *row = hf_sku_at(p, sku_slot);
     uint32_t slot = hf_pool_take(&p->cells);
     struct hf_cell *cell = hf_cell_at(p, slot);
-    *cell = (struct hf_cell){.sku = *sku, .location = location, .sku_slot = sku_slot, .safety = (int32_t)row->safety,
+    *cell = (struct hf_cell){.sku = *sku,
+                             .location = location,
+                             .sku_slot = sku_slot,
+                             .safety = (int32_t)row->safety,
                              .stamp = hf_sku_ruled(row) ? HF_CELL_RULED : 0};
     if (row->cell_last != 0)
         hf_cell_at(p, row->cell_last)->next = slot;
@@ -86,7 +89,8 @@ static bool judge_set(struct hf_run *run, struct change *change)
     if (!change->sourced || change->source_row)
         return true;
     const struct hf_source_row *known = hf_source_at(run->home, change->before->side);
-    bool newer = known->source == command->body.stock.source ? command->body.stock.sequence > known->sequence : (command->flags & HF_FLAG_FORCE) != 0;
+    bool newer = known->source == command->body.stock.source ? command->body.stock.sequence > known->sequence
+                                                             : (command->flags & HF_FLAG_FORCE) != 0;
     return newer || hf_refuse(run, HF_NOT_APPLIED, 0);
 }
 
@@ -122,15 +126,16 @@ static void follow_source(struct hf_run *run, struct hf_cell *cell)
         cell->side = hf_pool_take(&run->home->lines);
         run->step->quota->left[HF_TABLE_LINES]--;
     }
-    *hf_source_at(run->home, cell->side) = (struct hf_source_row){.source = command->body.stock.source, .sequence = command->body.stock.sequence};
+    *hf_source_at(run->home, cell->side) = (struct hf_source_row){.source = command->body.stock.source,
+                                                                  .sequence = command->body.stock.sequence};
 }
 
 static void apply(struct hf_run *run, const struct change *change)
 {
     const struct hf_command *command = run->command;
     struct hf_cell *cell = change->cell_slot ? hf_cell_at(run->home, change->cell_slot)
-                                             : hf_cell_make(run->engine, run->home, &change->line->sku, change->sku_slot, change->line->location,
-                                                            run->step->quota);
+                                             : hf_cell_make(run->engine, run->home, &change->line->sku, change->sku_slot,
+                                                            change->line->location, run->step->quota);
     if (change->sourced)
         follow_source(run, cell);
     /* Setting what is there already is not a change of the cell. */
@@ -150,8 +155,8 @@ static void apply(struct hf_run *run, const struct change *change)
     hf_outcome_write(run, &(struct hf_outcome){.result = HF_OK, .touches = 1, .state_version = hf_cell_version(cell)});
 }
 
-/* Precedence: id results; WRONG_ROUTE; DRAINING; BAD_ARGUMENT (bucket, a delta of 0), BAD_EXTENSION (no reason), RESERVED_NOT_ZERO (a condition without its
- * flag); UNKNOWN_SKU; UNKNOWN_LOCATION; STALE_VERSION; NOT_APPLIED; OVERFLOW; BELOW_ZERO; FULL. */
+/* Precedence: id results; WRONG_ROUTE; DRAINING; BAD_ARGUMENT (bucket, a delta of 0), BAD_EXTENSION (no reason), RESERVED_NOT_ZERO (a
+ * condition without its flag); UNKNOWN_SKU; UNKNOWN_LOCATION; STALE_VERSION; NOT_APPLIED; OVERFLOW; BELOW_ZERO; FULL. */
 void hf_step_stock(struct hf_run *run)
 {
     struct change change = {.line = hf_command_lines(run->command)};

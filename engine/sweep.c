@@ -48,8 +48,8 @@ static void sort_due(struct due *list, unsigned count)
     for (unsigned i = 1; i < count; i++) {
         struct due one = list[i];
         unsigned at = i;
-        for (; at > 0 && (list[at - 1].due_ns > one.due_ns ||
-                          (list[at - 1].due_ns == one.due_ns && hf_id_compare(list[at - 1].id, one.id) > 0));
+        for (; at > 0 &&
+               (list[at - 1].due_ns > one.due_ns || (list[at - 1].due_ns == one.due_ns && hf_id_compare(list[at - 1].id, one.id) > 0));
              at--)
             list[at] = list[at - 1];
         list[at] = one;
@@ -58,14 +58,17 @@ static void sort_due(struct due *list, unsigned count)
 
 static void command_start(struct hf_command *command, uint16_t opcode, uint32_t partition, uint32_t count, uint32_t lines)
 {
-    *command = (struct hf_command){.length = (uint32_t)(sizeof *command + lines * sizeof(struct hf_line)), .opcode = opcode,
-                                   .version = HF_COMMAND_VERSION, .line_count = (uint16_t)lines};
+    *command = (struct hf_command){.length = (uint32_t)(sizeof *command + lines * sizeof(struct hf_line)),
+                                   .opcode = opcode,
+                                   .version = HF_COMMAND_VERSION,
+                                   .line_count = (uint16_t)lines};
     command->body.sweep.partition = partition;
     command->body.sweep.count = count;
 }
 
 /* Two ids a line; an odd last place stays zero. */
-static void command_ids(struct hf_command *command, uint16_t opcode, uint32_t partition, const uint8_t *first, size_t stride, uint32_t count)
+static void command_ids(struct hf_command *command, uint16_t opcode, uint32_t partition, const uint8_t *first, size_t stride,
+                        uint32_t count)
 {
     uint32_t lines = (count + 1) / 2;
     command_start(command, opcode, partition, count, lines);
@@ -76,8 +79,8 @@ static void command_ids(struct hf_command *command, uint16_t opcode, uint32_t pa
 }
 
 /* Sorts a fired list into holds that end, rows that may go, and rows to be looked at again later. Stops when a record is full. */
-static void gather_orders(struct hf_engine *engine, struct hf_partition *p, uint32_t slot, uint64_t now_ns, uint32_t ids_max, uint32_t *budget,
-                          struct gathering *found)
+static void gather_orders(struct hf_engine *engine, struct hf_partition *p, uint32_t slot, uint64_t now_ns, uint32_t ids_max,
+                          uint32_t *budget, struct gathering *found)
 {
     while (slot != 0 && *budget > 0 && found->expires < ids_max && found->forgets < SWEEP_IDS_MAX) {
         --*budget;
@@ -136,8 +139,8 @@ static bool sweep_remembered(struct hf_engine *engine, uint32_t partition, uint6
                 ids[count++] = hf_remembered_at(p, slot)->id;
             } else {
                 hf_timer_remove(&p->remembered_timers, slot);
-                hf_timer_insert(&p->remembered_timers, slot, hf_later(timer_time_ns(owner, HF_TABLE_COMMAND_IDS, slot), now_ns + LOOK_AGAIN_NS),
-                                now_ns);
+                hf_timer_insert(&p->remembered_timers, slot,
+                                hf_later(timer_time_ns(owner, HF_TABLE_COMMAND_IDS, slot), now_ns + LOOK_AGAIN_NS), now_ns);
             }
             slot = next;
         }

@@ -15,11 +15,11 @@ static uint64_t tick_passed(const struct hf_timers *timers, uint64_t now_ns)
     return tick > 0 ? tick - 1 : 0;
 }
 
-static unsigned list_of(const struct hf_wheel *wheel, uint64_t tick)
+static unsigned list_of(const struct hf_timers *timers, uint64_t tick)
 {
-    if (tick <= wheel->now)
-        return wheel->now & 255;
-    unsigned level = (63u - (unsigned)__builtin_clzll(tick ^ wheel->now)) / 8;
+    if (tick <= timers->now)
+        return timers->now & 255;
+    unsigned level = (63u - (unsigned)__builtin_clzll(tick ^ timers->now)) / 8;
     return level * HF_WHEEL_SLOTS + ((tick >> 8 * level) & 255);
 }
 
@@ -29,21 +29,21 @@ static void list_push(struct hf_timers *timers, unsigned list, uint32_t slot)
     struct hf_link *link = hf_timer_link(timers, slot);
     uint32_t first = wheel->heads[list];
     *link = (struct hf_link){.next = first, .prev = HF_LINK_HEAD | list};
+    wheel->heads[list] = slot;
     if (first != 0)
         hf_timer_link(timers, first)->prev = slot;
-    wheel->heads[list] = slot;
-    wheel->bits[list / HF_WHEEL_SLOTS][list / 64 % 4] |= 1ull << list % 64;
+    else
+        wheel->bits[list / HF_WHEEL_SLOTS][list / 64 % 4] |= 1ull << list % 64;
 }
 
 void hf_timer_insert(struct hf_timers *timers, uint32_t slot, uint64_t at_ns, uint64_t now_ns)
 {
-    struct hf_wheel *wheel = timers->wheel;
     assert(hf_timer_link(timers, slot)->prev == 0);
-    if (wheel->count++ == 0) {
+    if (timers->count++ == 0) {
         uint64_t passed = tick_passed(timers, now_ns);
-        wheel->now = passed > wheel->now ? passed : wheel->now;
+        timers->now = passed > timers->now ? passed : timers->now;
     }
-    list_push(timers, list_of(wheel, tick_of(timers, at_ns)), slot);
+    list_push(timers, list_of(timers, tick_of(timers, at_ns)), slot);
 }
 
 void hf_timer_remove(struct hf_timers *timers, uint32_t slot)
@@ -63,10 +63,11 @@ void hf_timer_remove(struct hf_timers *timers, uint32_t slot)
         hf_timer_link(timers, gone.prev)->next = gone.next;
     }
     *link = (struct hf_link){0, 0};
-    wheel->count--;
+    timers->count--;
 }
 
-/* hf_timer_due_ns() may be asked without the word, by a thread that takes its answer as a hint: what it reads is kept from the thread sanitizer. */
+/* hf_timer_due_ns() may be asked without the word, by a thread that takes its answer as a hint: what it reads is kept from the thread
+ * sanitizer. */
 #define HINT __attribute__((no_sanitize("thread")))
 
 /* The first list of a level at or after `from` that has items; HF_WHEEL_SLOTS: none. */
@@ -83,19 +84,20 @@ HINT static unsigned list_find(const uint64_t bits[HF_WHEEL_SLOTS / 64], unsigne
 }
 
 /* The tick at which the next list fires or is dealt out to lower levels. The lists that stand at the present moment come first. */
-HINT static uint64_t tick_next(const struct hf_wheel *wheel)
+HINT static uint64_t tick_next(const struct hf_timers *timers)
 {
-    if (wheel->count == 0)
+    const struct hf_wheel *wheel = timers->wheel;
+    if (timers->count == 0)
         return UINT64_MAX;
     for (unsigned level = 0; level < HF_WHEEL_LEVELS; level++) {
-        unsigned at = (wheel->now >> 8 * level) & 255;
+        unsigned at = (timers->now >> 8 * level) & 255;
         if (wheel->bits[level][at / 64] >> at % 64 & 1)
-            return wheel->now;
+            return timers->now;
     }
     for (unsigned level = 0; level < HF_WHEEL_LEVELS; level++) {
-        unsigned at = list_find(wheel->bits[level], ((wheel->now >> 8 * level) & 255) + 1);
+        unsigned at = list_find(wheel->bits[level], ((timers->now >> 8 * level) & 255) + 1);
         if (at < HF_WHEEL_SLOTS)
-            return ((wheel->now >> 8 * level & ~255ull) | at) << 8 * level;
+            return ((timers->now >> 8 * level & ~255ull) | at) << 8 * level;
     }
     return UINT64_MAX;
 }
@@ -105,15 +107,15 @@ static bool wheel_cascade(struct hf_timers *timers, uint32_t *budget, hf_timer_t
 {
     struct hf_wheel *wheel = timers->wheel;
     for (unsigned level = HF_WHEEL_LEVELS - 1; level > 0; level--) {
-        unsigned list = level * HF_WHEEL_SLOTS + ((wheel->now >> 8 * level) & 255);
+        unsigned list = level * HF_WHEEL_SLOTS + ((timers->now >> 8 * level) & 255);
         while (wheel->heads[list] != 0) {
             if (*budget == 0)
                 return false;
             --*budget;
             uint32_t slot = wheel->heads[list];
             hf_timer_remove(timers, slot);
-            wheel->count++;
-            list_push(timers, list_of(wheel, tick_of(timers, time_ns(owner, timers->kind, slot))), slot);
+            timers->count++;
+            list_push(timers, list_of(timers, tick_of(timers, time_ns(owner, timers->kind, slot))), slot);
         }
     }
     return true;
@@ -126,21 +128,21 @@ uint32_t hf_timer_advance(struct hf_timers *timers, uint64_t now_ns, uint32_t *b
     for (;;) {
         if (!wheel_cascade(timers, budget, time_ns, owner))
             return 0;
-        uint32_t first = wheel->heads[wheel->now & 255];
+        uint32_t first = wheel->heads[timers->now & 255];
         if (first != 0)
-            return wheel->now <= passed ? first : 0;
-        uint64_t next = tick_next(wheel);
+            return timers->now <= passed ? first : 0;
+        uint64_t next = tick_next(timers);
         if (next > passed) {
-            wheel->now = passed > wheel->now ? passed : wheel->now;
+            timers->now = passed > timers->now ? passed : timers->now;
             return 0;
         }
-        wheel->now = next;
+        timers->now = next;
     }
 }
 
 HINT uint64_t hf_timer_due_ns(const struct hf_timers *timers)
 {
-    uint64_t tick = tick_next(timers->wheel), limit = UINT64_MAX >> HF_TICK_SHIFT;
+    uint64_t tick = tick_next(timers), limit = UINT64_MAX >> HF_TICK_SHIFT;
     if (tick >= limit)
         return tick == UINT64_MAX ? UINT64_MAX : limit << HF_TICK_SHIFT;
     uint64_t ns = (tick + 1) << HF_TICK_SHIFT;

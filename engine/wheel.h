@@ -1,8 +1,9 @@
 /* Timers of one table of one partition: a hierarchical timing wheel (G. Varghese and A. Lauck, SOSP 1987, scheme 7).
  *
- * A tick is 2^20 ns. Six levels of 256 lists cover every 64-bit time, so nothing wraps and nothing is clamped: an item stands at the level of the highest
- * byte in which its tick differs from the wheel's. Items are slots of a table that carry a hf_link. Each partition's ticks are shifted by a phase,
- * so that the partitions' cascades do not fall together. A tick fires when all of it has passed. Guarded by the partition's word. */
+ * A tick is 2^20 ns. Six levels of 256 lists cover every 64-bit time, so nothing wraps and nothing is clamped: an item stands at the level
+ * of the highest byte in which its tick differs from the wheel's. Items are slots of a table that carry a hf_link. Each partition's ticks
+ * are shifted by a phase, so that the partitions' cascades do not fall together. A tick fires when all of it has passed. Guarded by the
+ * partition's word. */
 #ifndef HF_ENGINE_WHEEL_H
 #define HF_ENGINE_WHEEL_H
 
@@ -20,13 +21,13 @@ struct hf_link {
 #define HF_LINK_HEAD 0x80000000u
 
 struct hf_wheel {
-    uint64_t now; /* tick up to which time has passed */
-    uint64_t count;
     uint64_t bits[HF_WHEEL_LEVELS][HF_WHEEL_SLOTS / 64]; /* lists that are not empty */
     uint32_t heads[HF_WHEEL_LEVELS * HF_WHEEL_SLOTS];
 };
 
 struct hf_timers {
+    uint64_t now;   /* tick up to which time has passed */
+    uint64_t count; /* of items; with `now` it stands beside the table's other hot fields, not in the wheel */
     struct hf_wheel *wheel;
     uint8_t *links; /* link of slot 0 */
     uint32_t stride;
@@ -46,8 +47,8 @@ typedef uint64_t hf_timer_time(const void *owner, uint32_t kind, uint32_t slot);
 void hf_timer_insert(struct hf_timers *timers, uint32_t slot, uint64_t at_ns, uint64_t now_ns);
 /* Takes a slot out; one that is in no list is left alone. */
 void hf_timer_remove(struct hf_timers *timers, uint32_t slot);
-/* Moves on to now_ns or to the first tick with items, whichever comes first, touching at most *budget items. Returns the first of the items that fire (follow
- * hf_link.next; they stay until removed), 0: none yet. */
+/* Moves on to now_ns or to the first tick with items, whichever comes first, touching at most *budget items. Returns the first of the items
+ * that fire (follow hf_link.next; they stay until removed), 0: none yet. */
 uint32_t hf_timer_advance(struct hf_timers *timers, uint64_t now_ns, uint32_t *budget, hf_timer_time *time_ns, const void *owner);
 /* When hf_timer_advance() may next find something; UINT64_MAX when there are no timers. */
 uint64_t hf_timer_due_ns(const struct hf_timers *timers);

@@ -1,4 +1,5 @@
-/* A small engine with a log in memory, and commands in one call. What it steps is logged as the shell would, so that any test can be replayed. */
+/* A small engine with a log in memory, and commands in one call. What it steps is logged as the shell would, so that any test can be
+ * replayed. */
 #ifndef HF_TESTS_ENGINE_KIT_H
 #define HF_TESTS_ENGINE_KIT_H
 
@@ -11,8 +12,8 @@
 #include "engine/engine_p.h"
 
 #define KIT_START_NS 1800000000000000000ull
-#define KIT_S 1000000000ull
-#define KIT_MS 1000000ull
+#define KIT_S        1000000000ull
+#define KIT_MS       1000000ull
 
 struct kit {
     struct hf_engine *engine;
@@ -38,16 +39,26 @@ static inline uint64_t kit_draw(struct kit *kit)
 
 static inline struct hf_engine_options kit_options(uint32_t partitions, uint64_t rows)
 {
-    return (struct hf_engine_options){.partitions = partitions, .skus_max = rows, .cells_max = rows, .orders_max = rows, .lines_max = rows * 4,
-                                      .command_ids_max = rows * 4, .limits_max = rows, .retention_ns = 10 * KIT_S, .key = {0x1234, 0x5678}};
+    return (struct hf_engine_options){.partitions = partitions,
+                                      .skus_max = rows,
+                                      .cells_max = rows,
+                                      .orders_max = rows,
+                                      .lines_max = rows * 4,
+                                      .command_ids_max = rows * 4,
+                                      .limits_max = rows,
+                                      .retention_ns = 10 * KIT_S,
+                                      .key = {0x1234, 0x5678}};
 }
 
 static inline struct hf_quota kit_quota(const struct hf_engine_options *options)
 {
-    return (struct hf_quota){.left = {[HF_TABLE_SKUS] = (int64_t)options->skus_max, [HF_TABLE_CELLS] = (int64_t)options->cells_max,
-                                      [HF_TABLE_ORDERS] = (int64_t)options->orders_max, [HF_TABLE_LINES] = (int64_t)options->lines_max,
+    return (struct hf_quota){.left = {[HF_TABLE_SKUS] = (int64_t)options->skus_max,
+                                      [HF_TABLE_CELLS] = (int64_t)options->cells_max,
+                                      [HF_TABLE_ORDERS] = (int64_t)options->orders_max,
+                                      [HF_TABLE_LINES] = (int64_t)options->lines_max,
                                       [HF_TABLE_COMMAND_IDS] = (int64_t)options->command_ids_max,
-                                      [HF_TABLE_LIMITS] = (int64_t)options->limits_max, [HF_TABLE_LOCATIONS] = HF_LOCATIONS_MAX}};
+                                      [HF_TABLE_LIMITS] = (int64_t)options->limits_max,
+                                      [HF_TABLE_LOCATIONS] = HF_LOCATIONS_MAX}};
 }
 
 static inline struct kit *kit_new(const struct hf_engine_options *options)
@@ -107,8 +118,14 @@ static inline unsigned kit_step(struct kit *kit, const struct hf_command *comman
     assert_true(hf_engine_reach(kit->engine, command, reach) <= HF_REACH_MAX);
     hf_engine_prefetch(kit->engine, command, 0);
     hf_engine_prefetch(kit->engine, command, 1);
-    kit->step = (struct hf_step){.command = command, .now_ns = kit->now_ns, .latest_ns = kit->now_ns, .shed = kit->shed,
-                                 .shed_result = kit->shed_result, .record = kit_record(kit), .answer = kit_answer(kit), .quota = &kit->quota};
+    kit->step = (struct hf_step){.command = command,
+                                 .now_ns = kit->now_ns,
+                                 .latest_ns = kit->now_ns,
+                                 .shed = kit->shed,
+                                 .shed_result = kit->shed_result,
+                                 .record = kit_record(kit),
+                                 .answer = kit_answer(kit),
+                                 .quota = &kit->quota};
     hf_engine_step(kit->engine, &kit->step);
     assert_true(kit_answer(kit)->length <= (hf_opcode_family(command->opcode) == HF_FAMILY_INTERNAL ? 48 : hf_answer_bytes_max(command)));
     assert_int_equal(kit_answer(kit)->opcode, command->opcode);

@@ -30,7 +30,8 @@ static void a_hold_is_given_back_within_ten_milliseconds_of_its_end(void **state
                 for (uint32_t i = 0; command->opcode == HF_EXPIRE && i < command->body.sweep.count; i++) {
                     struct hf_id id = hf_sweep_id(command, i);
                     uint64_t due_ns = hf_order_at(&kit->engine->partitions[p],
-                                                  hf_order_find(&kit->engine->partitions[p], hf_hash_id(kit->engine, id), id))->due_ns;
+                                                  hf_order_find(&kit->engine->partitions[p], hf_hash_id(kit->engine, id), id))
+                                          ->due_ns;
                     assert_true(due_ns <= kit->now_ns && kit->now_ns - due_ns < 10 * KIT_MS);
                     assert_true(due_ns >= earlier_ns);
                     earlier_ns = due_ns;
@@ -148,7 +149,8 @@ static void replay_stops_at_a_record_that_says_otherwise(void **state)
     struct hf_quota quota = kit_quota(&kit->engine->options);
     unsigned table = 0;
     for (size_t at = 0; at < last; at += ((struct hf_record *)(void *)(kit->log + at))->length)
-        assert_int_equal(hf_engine_replay(other, (void *)(kit->log + at), ((struct hf_record *)(void *)(kit->log + at))->length, &quota, &table), 0);
+        assert_int_equal(
+            hf_engine_replay(other, (void *)(kit->log + at), ((struct hf_record *)(void *)(kit->log + at))->length, &quota, &table), 0);
     struct hf_record *record = (struct hf_record *)(void *)(kit->log + last);
     struct hf_touch *touch = (struct hf_touch *)(void *)(record + 1);
     quota.left[HF_TABLE_ORDERS] = 0;

@@ -27,8 +27,8 @@ static struct clockwork *clockwork_new(uint64_t phase_ns)
 {
     struct clockwork *work = calloc(1, sizeof *work);
     assert_non_null(work);
-    work->timers = (struct hf_timers){.wheel = &work->wheel, .links = (uint8_t *)&work->items[0].link, .stride = sizeof work->items[0],
-                                      .phase_ns = phase_ns};
+    work->timers = (struct hf_timers){
+        .wheel = &work->wheel, .links = (uint8_t *)&work->items[0].link, .stride = sizeof work->items[0], .phase_ns = phase_ns};
     work->random = 5;
     return work;
 }
