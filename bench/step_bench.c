@@ -203,28 +203,25 @@ static void room_awaited(void)
 }
 
 /* Runs commands[first..first+count) as one batch; every one of them has to be granted. */
-/* As the shard gathers: one batch ahead of the one that is run. */
-static void batch_gathered(struct hf_task *tasks, uint32_t first, uint32_t count)
+/* As the shard gathers: command by command while the batch before is admitted. */
+static struct hf_task task_gathered(uint32_t at)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const struct hf_command *command = (const struct hf_command *)(const void *)commands[first + i];
-        tasks[i] = (struct hf_task){.command = command, .answer = (struct hf_answer *)(void *)answers[first / HF_BATCH_MAX % 2][i]};
-        tasks[i].home = hf_engine_home(node.engine, command);
-        hf_engine_prefetch(node.engine, command, 0);
-    }
+    const struct hf_command *command = (const struct hf_command *)(const void *)commands[at];
+    hf_engine_prefetch(node.engine, command, 0);
+    return (struct hf_task){.command = command,
+                            .answer = (struct hf_answer *)(void *)answers[at / HF_BATCH_MAX % 2][at % HF_BATCH_MAX],
+                            .home = hf_engine_home(node.engine, command)};
 }
 
-static uint32_t batch_count(uint32_t first, uint32_t count)
-{
-    return count - first < HF_BATCH_MAX ? count - first : HF_BATCH_MAX;
-}
-
-static void batch_run(const struct hf_task *tasks, uint32_t count)
+static void batch_run(const struct hf_task *tasks, uint32_t count, struct hf_task *ahead, uint32_t next, uint32_t end)
 {
     hf_executor_begin(shard.executor, shard.now_ns, shard.latest_ns, false, 0);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        if (next + i < end)
+            ahead[i] = task_gathered(next + i);
         if (hf_executor_admit(shard.executor, &tasks[i]) != HF_ADMITTED)
             fail("admit", "a word could not be had, with one thread");
+    }
     hf_executor_run(shard.executor);
     for (uint32_t i = 0; i < count; i++)
         if (tasks[i].answer->result != HF_OK)
@@ -236,13 +233,12 @@ static void turn(uint32_t count)
 {
     struct hf_task tasks[2][HF_BATCH_MAX];
     now();
-    batch_gathered(tasks[0], 0, batch_count(0, count));
+    for (uint32_t i = 0; i < HF_BATCH_MAX && i < count; i++)
+        tasks[0][i] = task_gathered(i);
     for (uint32_t first = 0, batch = 0; first < count; first += HF_BATCH_MAX, batch++) {
-        uint32_t next = first + HF_BATCH_MAX;
-        if (next < count)
-            batch_gathered(tasks[(batch + 1) % 2], next, batch_count(next, count));
         room_awaited();
-        batch_run(tasks[batch % 2], batch_count(first, count));
+        batch_run(tasks[batch % 2], count - first < HF_BATCH_MAX ? count - first : HF_BATCH_MAX, tasks[(batch + 1) % 2],
+                  first + HF_BATCH_MAX, count);
     }
     hf_sweep_turn(&shard);
     log_drained();

@@ -249,21 +249,19 @@ static void park_lacking(struct hf_shard *shard, const struct hf_task *task)
         hf_shard_set_lacking(shard, task->home, HF_LANES_NONE);
 }
 
-/* Admits each task or parks it, in order, and runs what was admitted. */
-static void run_batch(struct hf_shard *shard, const struct hf_task *tasks, uint32_t count)
+/* Admits the task to the batch, or parks it behind those of its home. */
+static void admit(struct hf_shard *shard, const struct hf_task *task)
 {
-    uint64_t began = hf_cycles();
-    begin(shard);
-    for (uint32_t i = 0; i < count; i++) {
-        if (hf_lanes_busy(shard->lanes, tasks[i].home)) {
-            park(shard, &tasks[i]);
-        } else if (hf_executor_admit(shard->executor, &tasks[i]) == HF_NOT_NOW) {
-            park_lacking(shard, &tasks[i]);
-        }
-    }
+    if (hf_lanes_busy(shard->lanes, task->home))
+        park(shard, task);
+    else if (hf_executor_admit(shard->executor, task) == HF_NOT_NOW)
+        park_lacking(shard, task);
+}
+
+static void run_admitted(struct hf_shard *shard)
+{
     hf_executor_run(shard->executor);
     finish_batch(shard);
-    shard->counters.cycles_run += hf_cycles() - began;
 }
 
 /* Tries the head of one lane with nothing else held; when it gets through, as many behind it as do. */
@@ -286,8 +284,7 @@ static unsigned run_lane(struct hf_shard *shard, uint32_t home)
         hf_lanes_take(shard->lanes, home);
     }
     unsigned ran = shard->executor->count;
-    hf_executor_run(shard->executor);
-    finish_batch(shard);
+    run_admitted(shard);
     return ran;
 }
 
@@ -316,13 +313,13 @@ static unsigned run_forwarded(struct hf_shard *shard)
             continue;
         shard->counters.taken_over += count;
         work += count;
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < count; i++)
             hf_engine_prefetch(shard->node->engine, tasks[i].command, 0);
+        begin(shard);
+        for (uint32_t i = 0; i < count; i++)
             if (!refuse_full(shard, &tasks[i]))
-                tasks[kept++] = tasks[i];
-        }
-        run_batch(shard, tasks, kept);
+                admit(shard, &tasks[i]);
+        run_admitted(shard);
     }
     return work;
 }
@@ -402,54 +399,58 @@ static int check(const struct hf_shard *shard, const struct hf_command *command,
     return result == HF_OK && worst + HF_EXTENSION_BYTES_MAX > shard->node->claim_bytes_max ? HF_TOO_LARGE : result;
 }
 
-/* Fills tasks[] with this shard's next commands; others go where they belong, malformed ones get their answer. */
-static uint32_t gather(struct hf_shard *shard, struct hf_task *tasks)
+/* Adds the next command to the batch ahead; one that is another's goes where it belongs, a malformed one gets its answer. False: there is none. */
+static bool gather_one(struct hf_shard *shard)
 {
-    uint32_t count = 0;
-    while (count < HF_BATCH_MAX && next_command(shard, &tasks[count])) {
-        struct hf_task *task = &tasks[count];
-        uint16_t detail = 0;
-        int result = check(shard, task->command, &detail);
-        shard->counters.commands++;
-        if (result != HF_OK) {
-            shard->counters.malformed++;
-            refuse(shard, task, (uint16_t)result, detail);
-            finish(shard, task, 0);
-            continue;
-        }
-        task->home = hf_engine_home(shard->node->engine, task->command);
-        if (!refuse_full(shard, task) && is_ours(shard, task)) {
-            hf_engine_prefetch(shard->node->engine, task->command, 0);
-            count++;
-        }
+    struct hf_task *task = &shard->ahead[shard->ahead_count];
+    uint16_t detail = 0;
+    if (shard->ahead_count == HF_BATCH_MAX || !next_command(shard, task))
+        return false;
+    int result = check(shard, task->command, &detail);
+    shard->counters.commands++;
+    if (result != HF_OK) {
+        shard->counters.malformed++;
+        refuse(shard, task, (uint16_t)result, detail);
+        finish(shard, task, 0);
+        return true;
     }
-    return count;
+    task->home = hf_engine_home(shard->node->engine, task->command);
+    if (!refuse_full(shard, task) && is_ours(shard, task)) {
+        hf_engine_prefetch(shard->node->engine, task->command, 0);
+        shard->ahead_count++;
+    }
+    return true;
 }
 
-static void gather_ahead(struct hf_shard *shard)
+/* Runs the batch that was gathered and gathers the next one meanwhile, command by command: what it will touch is on its way to the cache while this one
+ * is stepped. */
+static void run_ahead(struct hf_shard *shard)
 {
-    uint64_t began = hf_cycles();
-    shard->ahead_count = gather(shard, shard->ahead);
-    shard->counters.cycles_gather += hf_cycles() - began;
+    struct hf_task tasks[HF_BATCH_MAX];
+    uint32_t count = shard->ahead_count;
+    memcpy(tasks, shard->ahead, count * sizeof tasks[0]);
+    shard->ahead_count = 0;
+    begin(shard);
+    for (uint32_t i = 0; i < count; i++) {
+        gather_one(shard);
+        admit(shard, &tasks[i]);
+    }
+    run_admitted(shard);
 }
 
-/* A batch ahead: while one is run, what the next will touch is on its way to the cache. */
 static unsigned run_received(struct hf_shard *shard)
 {
-    unsigned work = 0;
-    for (; work < BATCHES_A_TURN && may_take(shard); work++) {
+    uint64_t began = hf_cycles();
+    unsigned batches = 0;
+    for (; batches < BATCHES_A_TURN && may_take(shard); batches++) {
+        while (gather_one(shard))
+            ;
         if (shard->ahead_count == 0)
-            gather_ahead(shard);
-        struct hf_task tasks[HF_BATCH_MAX];
-        uint32_t count = shard->ahead_count;
-        if (count == 0 && !shard->received.first)
             break;
-        memcpy(tasks, shard->ahead, count * sizeof tasks[0]);
-        gather_ahead(shard);
-        if (count > 0)
-            run_batch(shard, tasks, count);
+        run_ahead(shard);
     }
-    return work;
+    shard->counters.cycles_run += hf_cycles() - began;
+    return batches;
 }
 
 /* ---- the log, the loop, its life ---- */

@@ -28,7 +28,7 @@ struct hf_channel {
 struct hf_shard_counters {
     uint64_t turns, idle_waits, commands, malformed, forwarded, taken_over, parked, busy, sweeps, expired, forgotten, marks;
     uint64_t sweep_lag_ns_max, turn_ns_max, answers, answer_wait_ns_sum;
-    uint64_t cycles_receive, cycles_gather, cycles_run, cycles_answer, cycles_drain, cycles_sweep;
+    uint64_t cycles_receive, cycles_run, cycles_answer, cycles_drain, cycles_sweep;
 };
 
 /* What a shard copies out for STATUS when the service asks. */

@@ -137,7 +137,6 @@ static void add_loop(struct items *items, const struct hf_shard_counters *counte
     add(items, "answers", counters->answers);
     add(items, "answer_wait_us_mean", counters->answers ? counters->answer_wait_ns_sum / counters->answers / 1000 : 0);
     add(items, "cycles.receive", counters->cycles_receive);
-    add(items, "cycles.gather", counters->cycles_gather);
     add(items, "cycles.run", counters->cycles_run);
     add(items, "cycles.answer", counters->cycles_answer);
     add(items, "cycles.drain", counters->cycles_drain);
