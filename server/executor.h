@@ -1,10 +1,11 @@
 /* Words, steps and one claim: how one thread applies a batch of commands and gets them into the log buffer.
  *
- * Thread: an executor belongs to one thread; many executors share the engine, the words and the log buffer. Memory: all of it is reserved at create.
+ * Thread: an executor belongs to one thread; many executors share the engine, the words and the log buffer. Memory: all of it is reserved
+ * at create.
  *
- * A batch goes begin → admit… → run. Words are taken in admit and let go in run, right after the claim that covers every step made under them; copy
- * and commit follow. Rule of the words: only a word above the highest one held is waited for, within a bound; any other is tried. A command
- * that cannot have its words is not admitted, and the word it lacks is marked as wanted. */
+ * A batch goes begin → admit… → run. Words are taken in admit and let go in run, right after the claim that covers every step made under
+ * them; copy and commit follow. Rule of the words: only a word above the highest one held is waited for, within a bound; any other is
+ * tried. A command that cannot have its words is not admitted, and the word it lacks is marked as wanted. */
 #ifndef HF_SERVER_EXECUTOR_H
 #define HF_SERVER_EXECUTOR_H
 
@@ -47,7 +48,8 @@ struct hf_executor_options {
     struct hf_log_buffer *buffer;
     uint32_t claim_bytes_max; /* most that one claim may take: what fits one block */
     unsigned taker;           /* this thread's number among those that take words */
-    /* Finds more rows of a table (enum hf_table) for this thread's quota; false: there are none. Asked before FULL is answered. NULL: never. */
+    /* Finds more rows of a table (enum hf_table) for this thread's quota; false: there are none. Asked before FULL is answered. NULL:
+     * never. */
     bool (*find_rows)(void *context, struct hf_quota *quota, unsigned table);
     void *context;
 };
@@ -68,7 +70,7 @@ struct hf_executor {
     uint16_t shed_result;
     uint32_t count, stepped, flushed; /* slots admitted, stepped, and claimed */
     uint32_t staged_bytes;
-    uint64_t claimed_end; /* end of the batch's last claim; 0: none yet */
+    uint64_t claimed_end;         /* end of the batch's last claim; 0: none yet */
     uint32_t held_count, highest; /* highest: 1 + the highest partition held */
     uint32_t lacking;             /* after HF_NOT_NOW: the partition whose word could not be had and is marked as wanted */
     uint32_t *held;
@@ -94,18 +96,20 @@ void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t l
 /* Takes one word ahead of an admit (to look at a partition first). False: it could not be had and is wanted. */
 bool hf_executor_hold(struct hf_executor *executor, uint32_t partition);
 
-/* Takes back every want of this thread: it will not come again for what it could not have. A want left standing would slow its owner down for ever. */
+/* Takes back every want of this thread: it will not come again for what it could not have. A want left standing would slow its owner down
+ * for ever. */
 void hf_executor_give_up(struct hf_executor *executor);
 
 /* Takes the words that the task needs. HF_NOT_NOW: one (`lacking`) could not be had and is wanted, none was kept for it, a word
  * held ahead may be gone too; HF_BATCH_FULL: run first. */
 enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct hf_task *task);
 
-/* Admits a command of all partitions (a definition of a location) or of a residue class (MARK) whose words it takes ascending. Nothing else is in the batch. */
+/* Admits a command of all partitions (a definition of a location) or of a residue class (MARK) whose words it takes ascending. Nothing else
+ * is in the batch. */
 enum hf_admission hf_executor_admit_class(struct hf_executor *executor, const struct hf_task *task, uint32_t modulus, uint32_t residue);
 
-/* Steps what is not stepped yet, claims, lets every word go, copies and commits. slots[0..count) hold the outcome; answers are complete but for
- * waiting until `position` is durable. */
+/* Steps what is not stepped yet, claims, lets every word go, copies and commits. slots[0..count) hold the outcome; answers are complete but
+ * for waiting until `position` is durable. */
 void hf_executor_run(struct hf_executor *executor);
 
 /* Takes every word ascending, for a walk over all tables, within `spins` each; false: none is held. Nothing is in the batch. */

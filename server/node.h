@@ -53,12 +53,12 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
 
-/* Evens a thread's quota with the pools: tops up what runs low to the pool's share, gives back what is plenty or missed by others. Any thread, for
- * its own quota. */
+/* Evens a thread's quota with the pools: tops up what runs low to the pool's share, gives back what is plenty or missed by others. Any
+ * thread, for its own quota. */
 void hf_node_even_quota(struct hf_node *node, struct hf_quota *quota);
 
-/* Moves up to `rows` rows of one table from the pool to a thread's quota, between two evenings; false: the pool has none, and the others are told
- * that they are missed. Any thread, for its own quota. */
+/* Moves up to `rows` rows of one table from the pool to a thread's quota, between two evenings; false: the pool has none, and the others
+ * are told that they are missed. Any thread, for its own quota. */
 bool hf_node_take_rows(struct hf_node *node, struct hf_quota *quota, unsigned table, uint64_t rows);
 
 /* The same for an executor whose step found FULL: a share, at least what the largest order takes. `context`: struct hf_node *. */

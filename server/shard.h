@@ -53,19 +53,19 @@ struct hf_shard {
     struct hf_net *net;
     struct hf_executor *executor;
     struct hf_lanes *lanes;
-    struct hf_channel to[HF_SHARDS_MAX];          /* [self] unused */
+    struct hf_channel to[HF_SHARDS_MAX]; /* [self] unused */
     struct hf_channel service;
-    struct hf_queue received;                     /* requests with commands not yet gathered */
-    struct hf_queue waiting;                      /* complete, waiting for durability */
-    uint32_t at_command, at_byte, at_answer;      /* where gathering of received.first stands */
+    struct hf_queue received;                /* requests with commands not yet gathered */
+    struct hf_queue waiting;                 /* complete, waiting for durability */
+    uint32_t at_command, at_byte, at_answer; /* where gathering of received.first stands */
     uint32_t ahead_count;
-    struct hf_task ahead[HF_BATCH_MAX];           /* gathered for the next batch */
+    struct hf_task ahead[HF_BATCH_MAX]; /* gathered for the next batch */
     uint64_t now_ns, latest_ns;
     uint64_t next_sweep_ns, next_mark_ns, steps_at_mark;
     uint32_t sweep_cursor, lane_cursor;
     uint64_t log_full_since_ns; /* 0: it is not */
-    bool log_full; /* for so long that waiting helps nobody: what would write gets BUSY */
-    bool was_due; /* something fell due since the last mark: it may wait for the next one to be forgotten */
+    bool log_full;              /* for so long that waiting helps nobody: what would write gets BUSY */
+    bool was_due;               /* something fell due since the last mark: it may wait for the next one to be forgotten */
     unsigned idle_turns;
     bool drained;
     struct hf_command *sweep_command;

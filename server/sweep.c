@@ -41,12 +41,11 @@ static void note_lacking(struct hf_shard *shard, uint32_t partition, uint32_t la
         hf_word_unwant(&shard->node->words[lacking], &shard->executor->taker);
 }
 
-/* One sweep command of the partition: made under its word, then stepped with the words of everything it touches. False: nothing was done. */
+/* One sweep command of the partition: made under its word, then stepped with the words of all that it touches. False: nothing was done. */
 static bool sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t due_ns)
 {
     struct hf_executor *executor = shard->executor;
-    struct hf_task task = {
-        .command = shard->sweep_command, .answer = shard->sweep_answer, .home = partition, .origin = shard->number};
+    struct hf_task task = {.command = shard->sweep_command, .answer = shard->sweep_answer, .home = partition, .origin = shard->number};
     hf_executor_begin(executor, shard->now_ns, shard->latest_ns, false, 0);
     bool held = hf_executor_hold(executor, partition);
     bool made = held && hf_engine_sweep(shard->node->engine, partition, shard->now_ns, SWEEP_IDS_MAX, shard->sweep_command);
@@ -82,7 +81,8 @@ static unsigned move_mark(struct hf_shard *shard)
     struct hf_node *node = shard->node;
     uint64_t steps = shard->executor->counters.steps, retention = node->options.retention_ns;
     uint64_t wall = node->time.clock->wall_ns(node->time.clock->context), earlier = wall < shard->now_ns ? wall : shard->now_ns;
-    if (shard->now_ns < shard->next_mark_ns || (steps == shard->steps_at_mark && !shard->was_due && shard->next_mark_ns != 0) || earlier < retention)
+    if (shard->now_ns < shard->next_mark_ns || (steps == shard->steps_at_mark && !shard->was_due && shard->next_mark_ns != 0) ||
+        earlier < retention)
         return 0;
     struct hf_command *mark = shard->sweep_command;
     *mark = (struct hf_command){.length = sizeof *mark, .opcode = HF_MARK, .version = HF_COMMAND_VERSION};

@@ -65,17 +65,37 @@ enum { HF_CHANNEL_WEB = 1 }; /* exists from the start */
 
 enum hf_order_state { HF_ORDER_NONE = 0, HF_HELD = 1, HF_CONFIRMED = 2, HF_CLOSED = 3, HF_CANCELLED = 4, HF_EXPIRED = 5 };
 enum hf_payment_state {
-    HF_PAY_NONE = 0, HF_PAY_AUTHORISED = 1, HF_PAY_CAPTURE_PENDING = 2, HF_PAY_CAPTURED = 3, HF_PAY_FAILED = 4, HF_PAY_VOIDED = 5,
-    HF_PAY_REFUND_DUE = 6, HF_PAY_REFUNDED = 7, HF_PAY_PARTIALLY_REFUNDED = 8, HF_PAY_UNKNOWN = 9,
+    HF_PAY_NONE = 0,
+    HF_PAY_AUTHORISED = 1,
+    HF_PAY_CAPTURE_PENDING = 2,
+    HF_PAY_CAPTURED = 3,
+    HF_PAY_FAILED = 4,
+    HF_PAY_VOIDED = 5,
+    HF_PAY_REFUND_DUE = 6,
+    HF_PAY_REFUNDED = 7,
+    HF_PAY_PARTIALLY_REFUNDED = 8,
+    HF_PAY_UNKNOWN = 9,
 };
-enum hf_fulfilment_state { HF_FULFIL_NONE = 0, HF_FULFIL_PARTIAL = 1, HF_SHIPPED = 2, HF_DELIVERED = 3, HF_RETURNED = 4, HF_PARTIALLY_RETURNED = 5 };
+enum hf_fulfilment_state {
+    HF_FULFIL_NONE = 0,
+    HF_FULFIL_PARTIAL = 1,
+    HF_SHIPPED = 2,
+    HF_DELIVERED = 3,
+    HF_RETURNED = 4,
+    HF_PARTIALLY_RETURNED = 5,
+};
 
 /* What became of an intent: body.verb.status of HF_PAYMENT_RESULT. */
 enum hf_payment_status { HF_STATUS_CAPTURED = 1, HF_STATUS_FAILED = 2, HF_STATUS_REFUNDED = 3, HF_STATUS_VOIDED = 4 };
 
 enum hf_extension_type {
-    HF_EXT_ACTOR = 1, HF_EXT_REASON = 2, HF_EXT_REFERENCE = 3, HF_EXT_PAYMENT_REFERENCE = 4, HF_EXT_IDEMPOTENCY_KEY = 5,
-    HF_EXT_TRACE_CONTEXT = 6, HF_EXT_NAME = 7,
+    HF_EXT_ACTOR = 1,
+    HF_EXT_REASON = 2,
+    HF_EXT_REFERENCE = 3,
+    HF_EXT_PAYMENT_REFERENCE = 4,
+    HF_EXT_IDEMPOTENCY_KEY = 5,
+    HF_EXT_TRACE_CONTEXT = 6,
+    HF_EXT_NAME = 7,
 };
 
 /*  offset size
@@ -118,8 +138,8 @@ struct hf_command {
         } place;
         struct {
             struct hf_id order;
-            int64_t amount;       /* minor units, >= 0 */
-            uint8_t currency[3];  /* ISO 4217 letters, or zeros where no amount is meant */
+            int64_t amount;      /* minor units, >= 0 */
+            uint8_t currency[3]; /* ISO 4217 letters, or zeros where no amount is meant */
             uint8_t status;
             uint32_t reserved;
         } verb;

@@ -24,9 +24,9 @@ static inline uint64_t hf_digest_bytes(uint64_t seed, const void *data, size_t b
     return hf_fold_multiply(word[0] ^ 0x4b33a62ed433d4a3ull ^ bytes, word[1] ^ h);
 }
 
-/* 64-bit digest of a command's meaning: header, lines and every extension but TRACE_CONTEXT, so that a retry under another trace is the same
- * body. Stable for ever (it is logged state). The fold-multiply step is that of wyhash (Wang Yi, public domain).
- * `command` has passed hf_command_check(). */
+/* 64-bit digest of a command's meaning: header, lines and every extension but TRACE_CONTEXT, so that a retry under another trace is the
+ * same body. Stable for ever (it is logged state). The fold-multiply step is that of wyhash (Wang Yi, public domain). `command` has passed
+ * hf_command_check(). */
 static inline uint64_t hf_command_digest(const struct hf_command *command)
 {
     size_t plain = sizeof *command + (size_t)command->line_count * sizeof(struct hf_line);
@@ -148,10 +148,10 @@ static inline int hf_lines_check(const struct hf_command *command, const struct 
     return HF_OK;
 }
 
-/* Whether `available` bytes start with one well-formed command of a client: HF_OK, or the first fault in this order: BAD_LENGTH, BAD_VERSION,
- * UNKNOWN_OPCODE, BAD_LINE_COUNT, BAD_EXTENSION, RESERVED_NOT_ZERO, then per line RESERVED_NOT_ZERO, BAD_ARGUMENT, BAD_QUANTITY.
- * `command` is 8-byte aligned private memory of at least `available` bytes. *detail gets the number of the line at fault, else 0.
- * Only the form is judged here: whether the numbers make sense (a location of 0, a bucket, a ttl) is the engine's to say. */
+/* Whether `available` bytes start with one well-formed command of a client: HF_OK, or the first fault in this order: BAD_LENGTH,
+ * BAD_VERSION, UNKNOWN_OPCODE, BAD_LINE_COUNT, BAD_EXTENSION, RESERVED_NOT_ZERO, then per line RESERVED_NOT_ZERO, BAD_ARGUMENT,
+ * BAD_QUANTITY. `command` is 8-byte aligned private memory of at least `available` bytes. *detail gets the number of the line at fault,
+ * else 0. Only the form is judged here: whether the numbers make sense (a location of 0, a bucket, a ttl) is the engine's to say. */
 static inline int hf_command_check(const struct hf_command *command, size_t available, uint16_t *detail)
 {
     *detail = 0;

@@ -3,20 +3,20 @@
 #define HF_WIRE_ERROR_H
 
 enum hf_error {
-    HF_E_USAGE = -1,      /* arguments or configuration make no sense; exit 2 */
-    HF_E_TOO_SMALL = -2,  /* sizes too small for what the directory holds; exit 2 */
-    HF_E_IN_USE = -3,     /* another process holds the directory; exit 3 */
-    HF_E_DAMAGED = -4,    /* what was promised durable is not there; exit 4 */
-    HF_E_IO = -5,         /* read, write, flush, socket, port in use; exit 5 */
-    HF_E_NEWER = -6,      /* written by a newer format; exit 6 */
-    HF_E_CLOCK = -7,      /* the wall clock is too far ahead of the log; exit 7 */
-    HF_E_MEMORY = -8,     /* could not reserve or allocate; exit 5 */
-    HF_E_FULL = -9,       /* a bounded thing has no room */
-    HF_E_DIFFERS = -10,   /* a replay computed another outcome than the log holds; exit 4 */
-    HF_E_NO_SPACE = -11,  /* the disk is full */
-    HF_E_CLOSED = -12,    /* the other side is gone */
+    HF_E_USAGE = -1,     /* arguments or configuration make no sense; exit 2 */
+    HF_E_TOO_SMALL = -2, /* sizes too small for what the directory holds; exit 2 */
+    HF_E_IN_USE = -3,    /* another process holds the directory; exit 3 */
+    HF_E_DAMAGED = -4,   /* what was promised durable is not there; exit 4 */
+    HF_E_IO = -5,        /* read, write, flush, socket, port in use; exit 5 */
+    HF_E_NEWER = -6,     /* written by a newer format; exit 6 */
+    HF_E_CLOCK = -7,     /* the wall clock is too far ahead of the log; exit 7 */
+    HF_E_MEMORY = -8,    /* could not reserve or allocate; exit 5 */
+    HF_E_FULL = -9,      /* a bounded thing has no room */
+    HF_E_DIFFERS = -10,  /* a replay computed another outcome than the log holds; exit 4 */
+    HF_E_NO_SPACE = -11, /* the disk is full */
+    HF_E_CLOSED = -12,   /* the other side is gone */
     HF_E_TIMEOUT = -13,
-    HF_E_PROTOCOL = -14,  /* the other side does not speak the protocol */
+    HF_E_PROTOCOL = -14, /* the other side does not speak the protocol */
 };
 
 /* The exit status that goes with an error (docs/operations.md): 0 for 0. */

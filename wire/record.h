@@ -2,8 +2,9 @@
  *
  *   40-byte record header | line_count touched lines | intent_count intents of 32 bytes | the command as it was asked
  *
- * A touched line is 32 bytes (hf_touch) in the record of a PLACE, one for each of the command's lines in their order (the SKU stands there);
- * in every other record it is 48 bytes: the SKU, then the same 32 bytes. Quantities in a touch are those of the cell after the whole step. */
+ * A touched line is 32 bytes (hf_touch) in the record of a PLACE, one for each of the command's lines in their order (the SKU stands
+ * there); in every other record it is 48 bytes: the SKU, then the same 32 bytes. Quantities in a touch are those of the cell after the
+ * whole step. */
 #ifndef HF_WIRE_RECORD_H
 #define HF_WIRE_RECORD_H
 
@@ -57,7 +58,11 @@ struct hf_touch {
     uint16_t flags;
 };
 
-enum hf_touch_flag { HF_TOUCH_OVERSOLD = 1, HF_TOUCH_NEGATIVE = 2 /* quantity is to be subtracted */, HF_TOUCH_OTHER_BUCKET = 4 /* not sellable: see the command's arg */ };
+enum hf_touch_flag {
+    HF_TOUCH_OVERSOLD = 1,
+    HF_TOUCH_NEGATIVE = 2,     /* quantity is to be subtracted */
+    HF_TOUCH_OTHER_BUCKET = 4, /* not sellable: see the command's arg */
+};
 
 struct hf_named_touch {
     struct hf_sku sku;

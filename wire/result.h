@@ -105,14 +105,26 @@ static inline const char *hf_result_name(unsigned code)
 }
 
 /* What a FULL answer's `detail` names: the table, and with it the option that sizes it. */
-enum hf_table { HF_TABLE_SKUS = 1, HF_TABLE_CELLS, HF_TABLE_ORDERS, HF_TABLE_LINES, HF_TABLE_COMMAND_IDS, HF_TABLE_LIMITS, HF_TABLE_LOCATIONS, HF_TABLE_COUNT };
+enum hf_table {
+    HF_TABLE_SKUS = 1,
+    HF_TABLE_CELLS,
+    HF_TABLE_ORDERS,
+    HF_TABLE_LINES,
+    HF_TABLE_COMMAND_IDS,
+    HF_TABLE_LIMITS,
+    HF_TABLE_LOCATIONS,
+    HF_TABLE_COUNT
+};
 
 static inline const char *hf_table_option(unsigned table)
 {
     static const char *const options[HF_TABLE_COUNT] = {
-        [HF_TABLE_SKUS] = "--max-skus",   [HF_TABLE_CELLS] = "--max-cells",
-        [HF_TABLE_ORDERS] = "--max-orders", [HF_TABLE_LINES] = "--max-lines",
-        [HF_TABLE_COMMAND_IDS] = "--max-command-ids", [HF_TABLE_LIMITS] = "--max-limits",
+        [HF_TABLE_SKUS] = "--max-skus",
+        [HF_TABLE_CELLS] = "--max-cells",
+        [HF_TABLE_ORDERS] = "--max-orders",
+        [HF_TABLE_LINES] = "--max-lines",
+        [HF_TABLE_COMMAND_IDS] = "--max-command-ids",
+        [HF_TABLE_LIMITS] = "--max-limits",
         [HF_TABLE_LOCATIONS] = "65536 locations",
     };
     return table < HF_TABLE_COUNT && options[table] ? options[table] : "unknown table";

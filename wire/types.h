@@ -14,7 +14,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "layouts are read in place: a little-endian machine is needed");
 
 enum {
-    HF_LINES_MAX = 256,          /* lines of one command */
+    HF_LINES_MAX = 256,           /* lines of one command */
     HF_EXTENSION_BYTES_MAX = 512, /* typed extensions of one command, headers and padding included */
     HF_QUANTITY_MAX = 0x7fffffff, /* units of one line */
     HF_PARTITIONS_MAX = 65536,

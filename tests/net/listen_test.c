@@ -89,8 +89,8 @@ static void shards_may_share_a_port_that_nobody_else_has(void **state)
     char address[64] = "tcp://127.0.0.1:0";
     for (int i = 0; i < 2; i++) {
         const char *const listen[] = {address};
-        struct hf_net_options options = {.listen = listen, .listen_count = 1, .shared_port = true, .shard = (unsigned)i, .shard_count = 2,
-                                         .partitions = 256};
+        struct hf_net_options options = {
+            .listen = listen, .listen_count = 1, .shared_port = true, .shard = (unsigned)i, .shard_count = 2, .partitions = 256};
         assert_int_equal(hf_net_create(&options, &nets[i]), 0);
         snprintf(address, sizeof address, "tcp://127.0.0.1:%u", hf_net_port(nets[i], 0));
     }

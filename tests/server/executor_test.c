@@ -40,17 +40,26 @@ struct bench {
 
 static struct hf_engine_options engine_options(void)
 {
-    return (struct hf_engine_options){.partitions = PARTITIONS, .skus_max = ROWS, .cells_max = ROWS, .orders_max = ROWS * 4,
-                                      .lines_max = ROWS * 16, .command_ids_max = ROWS * 4, .limits_max = ROWS,
-                                      .retention_ns = 1000 * MS_NS, .key = {11, 22}};
+    return (struct hf_engine_options){.partitions = PARTITIONS,
+                                      .skus_max = ROWS,
+                                      .cells_max = ROWS,
+                                      .orders_max = ROWS * 4,
+                                      .lines_max = ROWS * 16,
+                                      .command_ids_max = ROWS * 4,
+                                      .limits_max = ROWS,
+                                      .retention_ns = 1000 * MS_NS,
+                                      .key = {11, 22}};
 }
 
 static struct hf_quota all_rows(void)
 {
     struct hf_engine_options o = engine_options();
-    return (struct hf_quota){.left = {[HF_TABLE_SKUS] = (int64_t)o.skus_max, [HF_TABLE_CELLS] = (int64_t)o.cells_max,
-                                      [HF_TABLE_ORDERS] = (int64_t)o.orders_max, [HF_TABLE_LINES] = (int64_t)o.lines_max,
-                                      [HF_TABLE_COMMAND_IDS] = (int64_t)o.command_ids_max, [HF_TABLE_LIMITS] = (int64_t)o.limits_max,
+    return (struct hf_quota){.left = {[HF_TABLE_SKUS] = (int64_t)o.skus_max,
+                                      [HF_TABLE_CELLS] = (int64_t)o.cells_max,
+                                      [HF_TABLE_ORDERS] = (int64_t)o.orders_max,
+                                      [HF_TABLE_LINES] = (int64_t)o.lines_max,
+                                      [HF_TABLE_COMMAND_IDS] = (int64_t)o.command_ids_max,
+                                      [HF_TABLE_LIMITS] = (int64_t)o.limits_max,
                                       [HF_TABLE_LOCATIONS] = 100}};
 }
 
@@ -91,8 +100,8 @@ static unsigned sku_in(uint32_t partition, unsigned from)
 static struct hf_command *command_begin(void *memory, uint16_t opcode, uint16_t route, uint64_t now_ns, uint64_t *random)
 {
     struct hf_command *command = memory;
-    *command = (struct hf_command){.length = sizeof *command, .opcode = opcode, .version = HF_COMMAND_VERSION,
-                                   .id = hf_id_make(route, now_ns / MS_NS, draw(random))};
+    *command = (struct hf_command){
+        .length = sizeof *command, .opcode = opcode, .version = HF_COMMAND_VERSION, .id = hf_id_make(route, now_ns / MS_NS, draw(random))};
     return command;
 }
 
@@ -211,8 +220,11 @@ static int make(void **state)
 {
     struct bench *bench = calloc(1, sizeof *bench);
     struct hf_engine_options options = engine_options();
-    struct hf_log_buffer_options log = {.size_bytes = BUFFER_BYTES, .block_max_bytes = BLOCK_MAX, .header_bytes = HF_BLOCK_HEADER_BYTES,
-                                        .shards = TAKERS, .batch_bytes_max = hf_executor_batch_bytes_max(BLOCK_MAX),
+    struct hf_log_buffer_options log = {.size_bytes = BUFFER_BYTES,
+                                        .block_max_bytes = BLOCK_MAX,
+                                        .header_bytes = HF_BLOCK_HEADER_BYTES,
+                                        .shards = TAKERS,
+                                        .batch_bytes_max = hf_executor_batch_bytes_max(BLOCK_MAX),
                                         .batch_claims_max = HF_BATCH_MAX};
     size_t bytes = hf_log_buffer_memory_bytes(&log);
     if (!bench || hf_engine_create(&options, &bench->engine) != 0 || bytes == 0)
@@ -226,8 +238,12 @@ static int make(void **state)
     for (uint32_t i = 0; i < PARTITIONS; i++)
         hf_word_init(&bench->words[i], i % TAKERS, 0, 0, 0);
     for (unsigned i = 0; i < TAKERS; i++) {
-        struct hf_executor_options executor = {.engine = bench->engine, .words = bench->words, .partitions = PARTITIONS,
-                                               .buffer = bench->buffer, .claim_bytes_max = hf_log_buffer_claim_max(bench->buffer), .taker = i};
+        struct hf_executor_options executor = {.engine = bench->engine,
+                                               .words = bench->words,
+                                               .partitions = PARTITIONS,
+                                               .buffer = bench->buffer,
+                                               .claim_bytes_max = hf_log_buffer_claim_max(bench->buffer),
+                                               .taker = i};
         if (hf_executor_create(&executor, &bench->executors[i]) != 0)
             return -1;
         bench->executors[i]->quota = all_rows();
@@ -547,8 +563,8 @@ static void run_lanes(struct worker *worker)
 static void sweep(struct worker *worker, uint32_t partition)
 {
     struct hf_engine *engine = worker->bench->engine;
-    struct hf_task task = {.command = (const struct hf_command *)(const void *)worker->sweep_command, .answer = &worker->sweep_answer,
-                           .home = partition};
+    struct hf_task task = {
+        .command = (const struct hf_command *)(const void *)worker->sweep_command, .answer = &worker->sweep_answer, .home = partition};
     if (hf_engine_due(engine, partition) > worker->now_ns || hf_lanes_busy(worker->lanes, partition))
         return;
     begin(worker);
@@ -602,8 +618,12 @@ static void *worker_main(void *context)
 
 static void worker_make(struct worker *worker, struct bench *bench, unsigned number)
 {
-    *worker = (struct worker){.bench = bench, .executor = bench->executors[number], .number = number, .random = 100 + number,
-                              .now_ns = START_NS, .free_count = MEMORIES};
+    *worker = (struct worker){.bench = bench,
+                              .executor = bench->executors[number],
+                              .number = number,
+                              .random = 100 + number,
+                              .now_ns = START_NS,
+                              .free_count = MEMORIES};
     worker->lanes = hf_lanes_create(PARTITIONS, MEMORIES);
     worker->memories = calloc(MEMORIES, sizeof *worker->memories);
     worker->sweep_command = aligned_alloc(64, (HF_COMMAND_BYTES_MAX + 63) / 64 * 64);
