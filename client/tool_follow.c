@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "client/tool.h"
-#include "wire/record.h"
+#include "wire/record_check.h"
 
 static volatile sig_atomic_t stopped;
 
@@ -162,30 +162,14 @@ void hf_tool_print_record(const struct hf_tool *tool, const struct hf_follow_hea
     json_decref(object);
 }
 
-/* The command of a record whose lengths add up, else NULL. */
-static const struct hf_command *command_of(const struct hf_record *record, size_t room)
-{
-    if (room < sizeof *record + sizeof(struct hf_command) || record->length > room || record->length % 8 != 0)
-        return NULL;
-    for (int place = 0; place < 2; place++) {
-        uint32_t outcome = hf_outcome_bytes(record, place);
-        if (outcome + sizeof(struct hf_command) > record->length)
-            continue;
-        const struct hf_command *command = (const struct hf_command *)(const void *)((const uint8_t *)record + outcome);
-        if ((command->opcode == HF_PLACE) == (place != 0) && outcome + command->length == record->length)
-            return command;
-    }
-    return NULL;
-}
-
 static int print_batch(const struct hf_tool *tool, struct follow *follow, const struct hf_answer *answer)
 {
     const uint8_t *at = (const uint8_t *)(answer + 1), *end = (const uint8_t *)answer + answer->length;
     while ((size_t)(end - at) > sizeof(struct hf_follow_head)) {
         const struct hf_follow_head *head = (const struct hf_follow_head *)(const void *)at;
         const struct hf_record *record = (const struct hf_record *)(const void *)(head + 1);
-        const struct hf_command *command = command_of(record, (size_t)(end - at) - sizeof *head);
-        if (!command)
+        const struct hf_command *command;
+        if (!hf_record_check(record, (size_t)(end - at) - sizeof *head, &command))
             return hf_tool_fail(tool, HF_EXIT_REFUSED, "a record behind position %" PRIu64 " is of a form this tool does not know",
                                 follow->position);
         hf_tool_print_record(tool, head, record, command);

@@ -95,7 +95,14 @@ enum {
     HF_RECORD_BYTES_MAX = 40 + HF_LINES_MAX * 48 + HF_INTENTS_MAX * 32 + HF_COMMAND_BYTES_MAX,
 };
 
-/* Bytes from the record's start to its command, by the counts in its header and whether it is a place (32-byte touches). */
+/* Whether the record is a PLACE's, so that its touches are the short ones: only a place leaves an order HELD at its first version. Nothing
+ * else may decide it: SKUs are bytes of the client's choice, and could be made to look like a command where the other form has one. */
+static inline bool hf_record_is_place(const struct hf_record *record)
+{
+    return record->order == HF_HELD && record->state_version == 1;
+}
+
+/* Bytes from the record's start to its command, by the counts in its header and whether it is a place: hf_record_is_place(). */
 static inline uint32_t hf_outcome_bytes(const struct hf_record *record, bool place)
 {
     uint32_t touch = place ? sizeof(struct hf_touch) : sizeof(struct hf_named_touch);

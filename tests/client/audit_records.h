@@ -161,6 +161,7 @@ static inline struct hf_id shadow_place(struct shadow *s, const struct hf_line *
     memcpy(order->lines, lines, count * sizeof *lines);
     memcpy(shadow_lines(command), lines, count * sizeof *lines);
     shadow_record(s)->order = HF_HELD;
+    shadow_record(s)->state_version = 1;
     shadow_record(s)->due_ns = s->time_ns + 1000000000;
     for (unsigned i = 0; i < count; i++)
         shadow_cell(s, &lines[i].sku, lines[i].location)->reserved += (int32_t)lines[i].quantity;
