@@ -11,8 +11,8 @@
 enum {
     HF_FRAME_MAGIC = 0x31464648, /* "HFF1" */
     HF_FRAME_VERSION = 1,
-    HF_FRAME_BYTES_MAX = 65536,         /* header included */
-    HF_FRAME_ANSWER_BYTES_MAX = 65536,  /* header included; the server refuses (TOO_LARGE) a request whose answers could be more */
+    HF_FRAME_BYTES_MAX = 65536,        /* header included */
+    HF_FRAME_ANSWER_BYTES_MAX = 65536, /* header included; the server refuses (TOO_LARGE) a request whose answers could be more */
     HF_FRAME_COMMANDS_MAX = 1000,
 };
 
@@ -21,9 +21,13 @@ enum hf_frame_type {
     HF_WELCOME = 2, /* payload: hf_welcome */
     HF_REQUEST = 3, /* payload: commands */
     HF_ANSWER = 4,  /* payload: answers */
-    HF_REFUSED = 5, /* payload: none; `result` says why: BAD_FRAME, BAD_CRC, BAD_VERSION, SESSION_EXPIRED, CREDIT_OVERRUN, TOO_LARGE, BUSY */
+    HF_REFUSED = 5, /* payload: none; `result` says why, see below */
     HF_BYE = 6,     /* either side: nothing more comes; the session ends */
 };
+
+/* REFUSED says why: BAD_FRAME, BAD_VERSION, TOO_LARGE, BAD_CRC, SESSION_EXPIRED, CREDIT_OVERRUN, DRAINING, BUSY. With request 0 it
+ * concerns the connection. A number that overran is not used up: the engine does not take it as seen. Any other number that was refused is
+ * used up, and none of its commands ran; a resend under it is judged anew. BYE is answered by closing the connection. */
 
 /*  offset size
  *    0      4   magic
@@ -69,14 +73,14 @@ struct hf_welcome {
     uint64_t engine_time_ns;
     uint32_t partitions;
     uint16_t shard_count;
-    uint16_t shard;          /* the shard this session is on: partition p belongs to shard p mod shard_count */
+    uint16_t shard; /* the shard this session is on: partition p belongs to shard p mod shard_count */
     uint32_t frame_bytes_max;
     uint32_t answer_bytes_max;
     uint64_t retention_ms;
     uint64_t term;
-    uint32_t flags;          /* 1: --durability=async */
+    uint32_t flags; /* 1: --durability=async */
     uint32_t pad;
-    uint16_t ports[64];      /* of the first shard_count shards (at most 64); 0: none of its own */
+    uint16_t ports[64]; /* of the first shard_count shards (at most 64); 0: none of its own */
 };
 
 _Static_assert(sizeof(struct hf_frame) == 64 && sizeof(struct hf_hello) == 32 && sizeof(struct hf_welcome) == 176, "frame layouts");
