@@ -230,7 +230,7 @@ static inline __attribute__((always_inline)) uint32_t log_check(const char *from
 static void run(uint64_t skus, uint64_t orders)
 {
     struct tables t = tables_filled(skus, orders);
-    struct batch b;
+    struct batch b = {0};
     uint64_t rng = UINT64_C(88172645463325252), done = 0;
     uint32_t crc = 0;
     double start = now_s();

@@ -373,7 +373,7 @@ static void report(const char *name, const char *unit, const struct result *own,
 
 static void bench_lanes(const char *name, const struct lane *lanes, uint32_t count, uint64_t total)
 {
-    struct result results[PEERS_MAX];
+    struct result results[PEERS_MAX] = {0};
     for (uint32_t i = 0; i < count; i++) {
         results[i].name = lanes[i].name;
         lane_run(&lanes[i], total / 8);

@@ -185,7 +185,7 @@ int hf_engine_create(const struct hf_engine_options *options, struct hf_engine *
     carve_all(&carver, options, NULL);
     if (carver.at >= MEMORY_MAX)
         return HF_E_MEMORY;
-    struct hf_engine *engine = calloc(1, sizeof *engine);
+    struct hf_engine *engine = calloc(1, sizeof *engine); /* lint-ok: only at start */
     if (!engine)
         return HF_E_MEMORY;
     engine->memory_bytes = carver.at + HUGE_PAGE;

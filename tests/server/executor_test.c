@@ -330,7 +330,7 @@ static void a_command_that_looks_its_words_up_takes_them_in_order_after_a_failed
 {
     struct bench *bench = *state;
     struct hf_executor *holder = bench->executors[0], *executor = bench->executors[1];
-    struct one place, cancel;
+    struct one place, cancel = {{0}};
     uint64_t random = 4;
     struct hf_task placed = place_over(bench, &place, 5, 2, &random);
     assert_int_equal(run_one(bench, 1, &place), HF_OK);
