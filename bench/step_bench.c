@@ -6,6 +6,7 @@
  * which one order was not granted is void (exit 1).
  *
  * step_bench [--case 1m-skus|three-line|hot-sku|steady] [--orders N | --seconds S] [--skus N] [--max-orders N] [--data DIR] [--cpu N]
+ *            [--partitions P]
  * One run, one JSON line on stdout. --data DIR keeps the log there (file backend), for benches that need one to read.
  */
 #include "persist/engine_time.h"
@@ -32,7 +33,6 @@ enum {
     ANSWER_BYTES = 256,
     LOCATION = 1,
     STOCK = 1 << 30,
-    PARTITIONS = 256,
 };
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -56,8 +56,9 @@ static struct {
     const struct scene *scene;
     const char *data;
     uint64_t skus, orders, seconds, orders_max;
+    uint32_t partitions;
     long cpu;
-} asked = {.scene = &scenes[0], .skus = 1 << 20, .cpu = -1};
+} asked = {.scene = &scenes[0], .skus = 1 << 20, .partitions = 256, .cpu = -1};
 
 static struct hf_node node;
 static struct hf_shard shard;
@@ -207,10 +208,12 @@ static void room_awaited(void)
 static struct hf_task task_gathered(uint32_t at)
 {
     const struct hf_command *command = (const struct hf_command *)(const void *)commands[at];
-    hf_engine_prefetch(node.engine, command, 0);
-    return (struct hf_task){.command = command,
-                            .answer = (struct hf_answer *)(void *)answers[at / HF_BATCH_MAX % 2][at % HF_BATCH_MAX],
-                            .home = hf_engine_home(node.engine, command)};
+    struct hf_task task = {.command = command,
+                           .answer = (struct hf_answer *)(void *)answers[at / HF_BATCH_MAX % 2][at % HF_BATCH_MAX],
+                           .home = hf_engine_home(node.engine, command)};
+    hf_engine_hint(node.engine, command, &task.hint);
+    hf_engine_prefetch(node.engine, command, &task.hint, 0);
+    return task;
 }
 
 static void batch_run(const struct hf_task *tasks, uint32_t count, struct hf_task *ahead, uint32_t next, uint32_t end)
@@ -291,7 +294,7 @@ static void log_opened(void)
     struct hf_log_options options = {
         .dir = asked.data ? asked.data : "null",
         .backend = asked.data ? HF_LOG_FILE : HF_LOG_NULL,
-        .partitions = PARTITIONS,
+        .partitions = asked.partitions,
         .shards = 1,
         .batch_bytes_max = hf_executor_batch_bytes_max(HF_BLOCK_BYTES_MAX),
         .wall_ns = start_wall_ns,
@@ -308,7 +311,7 @@ static void engine_made(void)
 {
     const struct scene *scene = asked.scene;
     struct hf_engine_options options = {
-        .partitions = PARTITIONS,
+        .partitions = asked.partitions,
         .skus_max = asked.skus,
         .cells_max = asked.skus,
         .orders_max = asked.orders_max,
@@ -321,15 +324,15 @@ static void engine_made(void)
     };
     if (hf_engine_create(&options, &node.engine) != 0)
         fail("engine", "no memory for its tables");
-    node.words = aligned_alloc(sizeof *node.words, PARTITIONS * sizeof *node.words);
+    node.words = aligned_alloc(sizeof *node.words, asked.partitions * sizeof *node.words);
     if (!node.words)
         fail("words", "no memory");
-    for (uint32_t i = 0; i < PARTITIONS; i++)
+    for (uint32_t i = 0; i < asked.partitions; i++)
         hf_word_init(&node.words[i], 0, 0, 0, 0);
     struct hf_executor_options executor = {
         .engine = node.engine,
         .words = node.words,
-        .partitions = PARTITIONS,
+        .partitions = asked.partitions,
         .buffer = node.buffer,
         .claim_bytes_max = hf_log_buffer_claim_max(node.buffer),
     };
@@ -347,11 +350,11 @@ static void engine_made(void)
 
 static void shard_made(void)
 {
-    node.partitions = PARTITIONS;
+    node.partitions = asked.partitions;
     node.shard_count = 1;
     node.options.retention_ns = asked.scene->retention_ns;
     shard.node = &node;
-    shard.lanes = hf_lanes_create(PARTITIONS, HF_BATCH_MAX);
+    shard.lanes = hf_lanes_create(asked.partitions, HF_BATCH_MAX);
     shard.sweep_command = aligned_alloc(64, (HF_COMMAND_BYTES_MAX + 63) / 64 * 64);
     shard.sweep_answer = aligned_alloc(64, (HF_ADMIN_ANSWER_BYTES_MAX + 63) / 64 * 64);
     skus = malloc(asked.skus * sizeof *skus);
@@ -435,7 +438,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"case", required_argument, NULL, 'c'},       {"orders", required_argument, NULL, 'o'},
                                             {"seconds", required_argument, NULL, 's'},    {"skus", required_argument, NULL, 'k'},
                                             {"max-orders", required_argument, NULL, 'm'}, {"data", required_argument, NULL, 'd'},
-                                            {"cpu", required_argument, NULL, 'p'},        {0}};
+                                            {"cpu", required_argument, NULL, 'p'},        {"partitions", required_argument, NULL, 'P'},
+                                            {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'c')
             asked.scene = scene_named(optarg);
@@ -449,6 +453,8 @@ int main(int argc, char **argv)
             asked.orders_max = number(optarg, "max-orders", 1);
         else if (c == 'd')
             asked.data = optarg;
+        else if (c == 'P')
+            asked.partitions = (uint32_t)number(optarg, "partitions", 1);
         else if (c == 'p')
             asked.cpu = (long)number(optarg, "cpu", 0);
         else

@@ -48,6 +48,14 @@ struct hf_quota {
     int64_t left[HF_TABLE_COUNT];
 };
 
+/* What hashing a command gives, kept with it so that it is done once. `plain`: a place of one line whose id is routed right; only then the rest
+ * means something. All zero: nothing is known, everything is hashed again. */
+struct hf_hint {
+    uint32_t id_hash, cell_hash;
+    uint32_t partition;
+    bool plain;
+};
+
 /* One step's in and out. */
 struct hf_step {
     /* in */
@@ -59,6 +67,7 @@ struct hf_step {
     struct hf_record *record;         /* room for HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX bytes, 8-byte aligned: header, touches, intents */
     struct hf_answer *answer;         /* room for hf_answer_bytes_max(command) */
     struct hf_quota *quota;
+    const struct hf_hint *hint;       /* of hf_engine_hint(), or NULL */
     /* out */
     uint32_t outcome_bytes; /* 0: nothing to log. Else the bytes written at record; record->length = outcome_bytes + command->length */
     bool reads_state;       /* the answer asserts existing state: it waits for the partitions' last positions */
@@ -76,9 +85,12 @@ enum { HF_REACH_MAX = 2 * HF_LINES_MAX + 1 };
 bool hf_engine_reach_known(const struct hf_command *command);
 unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command *command, uint32_t *partitions);
 
+/* Hashes a command once for all that follows: reach, prefetch and step. Needs no word; stays true as long as the engine lives. */
+void hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint);
+
 /* Brings to cache what a step will touch. stage 0: only addresses computed from hashes (no word needed); stage 1: what those lead to (words held).
  * Both are hints: a no-op is correct. */
-void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, int stage);
+void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, const struct hf_hint *hint, int stage);
 
 /* Executes. All partitions of hf_engine_reach() are held. Fills answer always (position left 0: the shell's), outcome when something changed. */
 void hf_engine_step(struct hf_engine *engine, struct hf_step *step);

@@ -79,12 +79,11 @@ bool hf_place_plain(struct hf_engine *engine, struct hf_step *step)
 {
     const struct hf_command *command = step->command;
     const struct hf_line *line = hf_command_lines(command);
-    uint16_t route = hf_route(&line->sku);
-    uint32_t number = route & engine->mask, id_hash = hf_hash_id(engine, command->id);
-    struct hf_partition *home = &engine->partitions[number];
-    if (hf_id_route(command->id) != route || hf_order_find(home, id_hash, command->id) != 0 || !judge(step, home))
+    const struct hf_hint *hint = step->hint;
+    struct hf_partition *home = &engine->partitions[hint->partition];
+    if (hf_order_find(home, hint->id_hash, command->id) != 0 || !judge(step, home))
         return false;
-    uint32_t cell_slot = hf_cell_find(home, hf_hash_cell(engine, &line->sku, line->location), &line->sku, line->location);
+    uint32_t cell_slot = hf_cell_find(home, hint->cell_hash, &line->sku, line->location);
     struct hf_cell *cell = hf_cell_at(home, cell_slot);
     if (cell_slot == 0 || cell->stamp & HF_CELL_RULED || hf_cell_available(cell) < (int64_t)line->quantity)
         return false;
@@ -93,11 +92,11 @@ bool hf_place_plain(struct hf_engine *engine, struct hf_step *step)
     hf_cell_stamp(cell, true);
     uint32_t slot = hf_pool_take(&home->orders);
     struct hf_order *order = hf_order_at(home, slot);
-    write_order(order, command, now_ns, number, cell_slot);
-    hf_index_insert(&home->order_index, id_hash, slot);
+    write_order(order, command, now_ns, hint->partition, cell_slot);
+    hf_index_insert(&home->order_index, hint->id_hash, slot);
     hf_timer_insert(&home->order_timers, slot, order->due_ns, now_ns);
     step->quota->left[HF_TABLE_ORDERS]--;
     home->last_ns = now_ns;
-    write_outcome(step, order, cell, number);
+    write_outcome(step, order, cell, hint->partition);
     return true;
 }

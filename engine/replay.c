@@ -38,7 +38,10 @@ int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, u
     const struct hf_command *command;
     if (!record_sound(record, bytes, &command) || !command_sound(command))
         return HF_E_DAMAGED;
+    struct hf_hint hint;
+    hf_engine_hint(engine, command, &hint);
     struct hf_step step = {.command = command,
+                           .hint = &hint,
                            .now_ns = record->time_ns,
                            .latest_ns = UINT64_MAX,
                            .quota = quota,
@@ -55,6 +58,9 @@ int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, u
 void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, int stage)
 {
     const struct hf_command *command;
-    if (record_sound(record, record->length, &command))
-        hf_engine_prefetch(engine, command, stage);
+    struct hf_hint hint;
+    if (!record_sound(record, record->length, &command))
+        return;
+    hf_engine_hint(engine, command, &hint);
+    hf_engine_prefetch(engine, command, &hint, stage);
 }

@@ -285,6 +285,28 @@ static void prefetch_fresh(const struct hf_pool *pool)
     __builtin_prefetch(row + 64, 1);
 }
 
+void hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint)
+{
+    *hint = (struct hf_hint){0};
+    if (command->opcode != HF_PLACE || command->line_count != 1)
+        return;
+    const struct hf_line *line = hf_command_lines(command);
+    uint16_t route = hf_route(&line->sku);
+    *hint = (struct hf_hint){.id_hash = hf_hash_id(engine, command->id),
+                             .cell_hash = hf_hash_cell(engine, &line->sku, line->location),
+                             .partition = route & engine->mask,
+                             .plain = hf_id_route(command->id) == route};
+}
+
+static void prefetch_plain(const struct hf_partition *home, const struct hf_hint *hint, int stage)
+{
+    prefetch_key(&home->cell_index, home->cells.rows, sizeof(struct hf_cell), hint->cell_hash, stage);
+    if (stage == 0)
+        __builtin_prefetch(hf_index_hint(&home->order_index, hint->id_hash), 1);
+    else
+        prefetch_fresh(&home->orders);
+}
+
 /* Line 0 lives where the id says, or the place will be refused. */
 static void prefetch_place(const struct hf_engine *engine, const struct hf_command *command, int stage)
 {
@@ -301,8 +323,12 @@ static void prefetch_place(const struct hf_engine *engine, const struct hf_comma
         prefetch_fresh(&home->orders);
 }
 
-void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, int stage)
+void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, const struct hf_hint *hint, int stage)
 {
+    if (hint->plain) {
+        prefetch_plain(&engine->partitions[hint->partition], hint, stage);
+        return;
+    }
     if (command->opcode == HF_PLACE) {
         prefetch_place(engine, command, stage);
         return;
@@ -361,7 +387,7 @@ static void (*verb_of(uint16_t opcode))(struct hf_run *)
 
 void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
 {
-    if (step->command->opcode == HF_PLACE && step->command->line_count == 1 && hf_place_plain(engine, step))
+    if (step->hint && step->hint->plain && hf_place_plain(engine, step))
         return;
     uint32_t number = hf_engine_home(engine, step->command);
     struct hf_run run = {.engine = engine,

@@ -149,6 +149,8 @@ static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *t
 
 static bool hold_words(struct hf_executor *executor, const struct hf_task *task)
 {
+    if (task->hint.plain)
+        return is_held(executor, task->home) || take_word(executor, task->home);
     if (!hf_engine_reach_known(task->command)) {
         /* What is looked at must be what the step will see: everything admitted before it comes first. */
         step_admitted(executor);
@@ -182,7 +184,7 @@ enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct h
         return HF_NOT_NOW;
     }
     add_slot(executor, task);
-    hf_engine_prefetch(executor->engine, task->command, 1);
+    hf_engine_prefetch(executor->engine, task->command, &task->hint, 1);
     if (executor->count - executor->stepped > STEPS_BEHIND)
         step_next(executor);
     return HF_ADMITTED;
@@ -244,6 +246,7 @@ static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
         .record = (struct hf_record *)(void *)(executor->outcomes + executor->outcomes_used),
         .answer = slot->task.answer,
         .quota = &executor->quota,
+        .hint = &slot->task.hint,
     };
     hf_engine_step(executor->engine, &step);
     while (step.answer->result == HF_FULL && executor->find_rows && executor->find_rows(executor->context, &executor->quota, step.answer->detail))

@@ -24,6 +24,7 @@ struct hf_task {
     struct hf_request *request; /* NULL: the engine's own (sweeps) */
     uint32_t home;              /* partition */
     uint32_t origin;            /* shard that received it */
+    struct hf_hint hint;        /* all zero is right, only slower */
 };
 
 /* A task of the batch and what became of it. */

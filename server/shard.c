@@ -314,7 +314,7 @@ static unsigned run_forwarded(struct hf_shard *shard)
         shard->counters.taken_over += count;
         work += count;
         for (uint32_t i = 0; i < count; i++)
-            hf_engine_prefetch(shard->node->engine, tasks[i].command, 0);
+            hf_engine_prefetch(shard->node->engine, tasks[i].command, &tasks[i].hint, 0);
         begin(shard);
         for (uint32_t i = 0; i < count; i++)
             if (!refuse_full(shard, &tasks[i]))
@@ -415,8 +415,9 @@ static bool gather_one(struct hf_shard *shard)
         return true;
     }
     task->home = hf_engine_home(shard->node->engine, task->command);
+    hf_engine_hint(shard->node->engine, task->command, &task->hint);
     if (!refuse_full(shard, task) && is_ours(shard, task)) {
-        hf_engine_prefetch(shard->node->engine, task->command, 0);
+        hf_engine_prefetch(shard->node->engine, task->command, &task->hint, 0);
         shard->ahead_count++;
     }
     return true;

@@ -20,7 +20,8 @@ static inline uint64_t hf_digest_bytes(uint64_t seed, const void *data, size_t b
         h = hf_fold_multiply(word[0] ^ 0x8bb84b93962eacc9ull, word[1] ^ h);
     }
     word[0] = word[1] = 0;
-    memcpy(word, at, bytes);
+    if (bytes > 0) /* rarely: what is digested is mostly of whole steps */
+        memcpy(word, at, bytes);
     return hf_fold_multiply(word[0] ^ 0x4b33a62ed433d4a3ull ^ bytes, word[1] ^ h);
 }
 

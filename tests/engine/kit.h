@@ -23,6 +23,7 @@ struct kit {
     uint16_t shed_result;
     uint8_t *log;
     size_t log_bytes, log_room;
+    struct hf_hint hint;
     struct hf_step step; /* the last one */
     _Alignas(8) uint8_t command[HF_COMMAND_BYTES_MAX];
     _Alignas(8) uint8_t record[HF_RECORD_BYTES_MAX];
@@ -116,9 +117,11 @@ static inline unsigned kit_step(struct kit *kit, const struct hf_command *comman
 {
     uint32_t reach[HF_REACH_MAX];
     assert_true(hf_engine_reach(kit->engine, command, reach) <= HF_REACH_MAX);
-    hf_engine_prefetch(kit->engine, command, 0);
-    hf_engine_prefetch(kit->engine, command, 1);
+    hf_engine_hint(kit->engine, command, &kit->hint);
+    hf_engine_prefetch(kit->engine, command, &kit->hint, 0);
+    hf_engine_prefetch(kit->engine, command, &kit->hint, 1);
     kit->step = (struct hf_step){.command = command,
+                                 .hint = &kit->hint,
                                  .now_ns = kit->now_ns,
                                  .latest_ns = kit->now_ns,
                                  .shed = kit->shed,
