@@ -46,8 +46,8 @@ class Tool(harness.EndTest):
                  'APPLE,1,-3': '2', 'APPLE,1,99999999999': '2', 'PEAR,1,1\nAPPLE,1,x': '3'}
         for text, number in cases.items():
             with self.subTest(text=text):
-                done = harness.run_tool(self.engine.address, 'stock', 'import', self.write('bad.csv',
-                                                                                           'sku,location,quantity\n' + text + '\n'))
+                path = self.write('bad.csv', 'sku,location,quantity\n' + text + '\n')
+                done = harness.run_tool(self.engine.address, 'stock', 'import', path)
                 self.assertIn(done.status, (1, 2), str(done))
                 self.assertIn(number, done.err + done.out)
         done = harness.run_tool(self.engine.address, 'stock', 'import', self.write('bad.csv', 'location,sku,quantity\n1,A,1\n'))
@@ -59,17 +59,16 @@ class Tool(harness.EndTest):
         engine = self.start('--max-cells', '2', data=os.path.join(self.directory, 'few'))
         done = harness.run_tool(engine.address, 'stock', 'import', self.file)
         self.assertEqual(done.status, 1, str(done))
-        self.assertEqual((done.json['rows'], done.json['applied'] + done.json['refused']), (3, 3))
-        self.assertEqual(done.json['refused_by_code'], {'FULL': done.json['refused']})
-        self.assertRegex(done.err, 'line [234]: FULL')
+        self.assertEqual((done.json['rows'], done.json['applied'], done.json['refused']), (3, 2, 1))
+        self.assertEqual(done.json['refused_by_code'], {'FULL': 1})
+        self.assertIn('line 4: FULL', done.err)
 
     def test_every_command_prints_exactly_one_line_of_json(self):
         self.tool(self.engine, 'stock', 'import', self.file)
         order = self.tool(self.engine, 'order', 'place', 'APPLE:1:2:99', 'PEAR:1:1', '--customer', 5)['id']
         self.assertRegex(order, '^[0-9a-f]{32}$')
-        for words in (['sku', 'define', 'FIG', '--name', 'a fig'], ['sku', 'get', 'APPLE'], ['location', 'define', '9'], ['location',
-                                                                                                                          'list'],
-                      ['stock', 'receive', 'FIG', '9', '5'],
+        for words in (['sku', 'define', 'FIG', '--name', 'a fig'], ['sku', 'get', 'APPLE'], ['location', 'define', '9'],
+                      ['location', 'list'], ['stock', 'receive', 'FIG', '9', '5'],
                       ['stock', 'adjust', 'FIG', '9', '-1', '--reason', 'eaten'],
                       ['stock', 'set', 'FIG', '9', '7'], ['stock', 'get', 'FIG', '9'],
                       ['order', 'get', order], ['order', 'extend', order, '--ttl', '60000'],
