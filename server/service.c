@@ -10,6 +10,8 @@
 
 enum {
     IDLE_NS = 200000,
+    IDLE_TURNS_SHORT = 100, /* then it wakes more seldom: it shares a core with others */
+    IDLE_LONG_NS = 2000000,
     QUOTA_ROWS = 4,
     QUOTA_TURNS_MAX = 50,
     SHARDS_RUN_NS_MAX = 100000000,
@@ -236,12 +238,14 @@ static void *service_main(void *context)
     struct hf_service *service = context;
     struct hf_node *node = service->node;
     pthread_setname_np(pthread_self(), "hf-service");
-    while (hf_load_acquire_u32(&service->stop) == 0) {
+    for (unsigned idle = 0; hf_load_acquire_u32(&service->stop) == 0; idle++) {
         unsigned served = 0;
         for (unsigned i = 0; i < node->shard_count; i++)
             served += serve_shard(service, node->shards[i]);
-        if (served == 0)
-            nap(IDLE_NS);
+        if (served != 0)
+            idle = 0;
+        else
+            nap(idle < IDLE_TURNS_SHORT ? IDLE_NS : IDLE_LONG_NS);
     }
     return NULL;
 }

@@ -3,7 +3,7 @@
 #include "server/cycles.h"
 
 enum {
-    SWEEPS_A_TURN = 64,
+    SWEPT_A_TURN = 4096, /* ids: about as long as the turn's own batches take */
     SWEEPS_A_PARTITION = 8, /* in a row: one that is flooded does not keep the others waiting */
     SWEEP_IDS_MAX = 128,
     SWEEP_INTERVAL_NS = 2000000, /* a fifth of the 10 ms within which holds are given back */
@@ -41,8 +41,9 @@ static void note_lacking(struct hf_shard *shard, uint32_t partition, uint32_t la
         hf_word_unwant(&shard->node->words[lacking], &shard->executor->taker);
 }
 
-/* One sweep command of the partition: made under its word, then stepped with the words of all that it touches. False: nothing was done. */
-static bool sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t due_ns)
+/* One sweep command of the partition: made under its word, then stepped with the words of all that it touches. Returns how many ids
+ * it swept. */
+static uint32_t sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t due_ns)
 {
     struct hf_executor *executor = shard->executor;
     struct hf_task task = {.command = shard->sweep_command, .answer = shard->sweep_answer, .home = partition, .origin = shard->number};
@@ -54,25 +55,30 @@ static bool sweep_partition(struct hf_shard *shard, uint32_t partition, uint64_t
     if (admitted)
         count_sweep(shard, due_ns);
     run(shard);
-    return admitted;
+    return admitted ? shard->sweep_command->body.sweep.count : 0;
 }
 
-/* What is due in the partition, bounded; returns how many commands that made. */
-static unsigned sweep_due(struct hf_shard *shard, uint32_t partition)
+/* What is due in the partition, bounded; returns how many ids were swept, and whether the bound ended it. */
+static unsigned sweep_due(struct hf_shard *shard, uint32_t partition, bool *left_over)
 {
-    unsigned made = 0;
-    while (made < SWEEPS_A_PARTITION && hf_shard_has_room(shard)) {
+    unsigned swept = 0;
+    for (int sweeps = 0; hf_shard_has_room(shard); sweeps++) {
         uint64_t due_ns = hf_engine_due(shard->node->engine, partition);
         if (due_ns > shard->now_ns) {
             note_lacking(shard, partition, HF_LANES_NONE);
             break;
         }
         shard->was_due = true;
-        if (!sweep_partition(shard, partition, due_ns))
+        if (sweeps == SWEEPS_A_PARTITION) {
+            *left_over = true;
             break;
-        made++;
+        }
+        uint32_t ids = sweep_partition(shard, partition, due_ns);
+        if (ids == 0)
+            break;
+        swept += ids;
     }
-    return made;
+    return swept;
 }
 
 /* Moves the mark of every partition of this shard on, once a second while there is something to forget it for. */
@@ -110,12 +116,8 @@ unsigned hf_sweep_turn(struct hf_shard *shard)
     unsigned work = move_mark(shard);
     bool left_over = false;
     uint32_t stride = node->shard_count, own = (node->partitions - shard->number + stride - 1) / stride, looked = 0;
-    for (; looked < own && work < SWEEPS_A_TURN && hf_shard_has_room(shard); looked++) {
-        uint32_t partition = shard->number + (shard->sweep_cursor + looked) % own * stride;
-        unsigned made = sweep_due(shard, partition);
-        work += made;
-        left_over |= made == SWEEPS_A_PARTITION;
-    }
+    for (; looked < own && work < SWEPT_A_TURN && hf_shard_has_room(shard); looked++)
+        work += sweep_due(shard, shard->number + (shard->sweep_cursor + looked) % own * stride, &left_over);
     shard->sweep_cursor = own == 0 ? 0 : (shard->sweep_cursor + looked) % own;
     if (looked == own && !left_over)
         shard->next_sweep_ns = shard->now_ns + SWEEP_INTERVAL_NS;
