@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,13 @@ struct follow {
     bool until_end, has_from;
 };
 
+static bool parse_number(const char *text, char **end, uint64_t *number)
+{
+    errno = 0;
+    *number = strtoull(text, end, 10);
+    return errno == 0 && *end != text;
+}
+
 /* The cursor file holds "TERM POSITION". A missing file is the log's beginning. */
 static int read_cursor(const struct hf_tool *tool, struct follow *follow)
 {
@@ -32,9 +40,11 @@ static int read_cursor(const struct hf_tool *tool, struct follow *follow)
         return 0;
     if (!file)
         return hf_tool_fail(tool, HF_EXIT_USAGE, "%s cannot be read: %s", follow->cursor, strerror(errno));
-    int found = fscanf(file, "%" SCNu64 " %" SCNu64, &follow->term, &follow->position);
+    char text[64], *end = NULL;
+    bool found = fgets(text, sizeof text, file) != NULL;
     fclose(file);
-    return found == 2 ? 0 : hf_tool_fail(tool, HF_EXIT_USAGE, "%s is no cursor: it holds a term and a position", follow->cursor);
+    found = found && parse_number(text, &end, &follow->term) && parse_number(end, &end, &follow->position) && strchr("\n", *end);
+    return found ? 0 : hf_tool_fail(tool, HF_EXIT_USAGE, "%s is no cursor: it holds a term and a position", follow->cursor);
 }
 
 /* What was printed leaves stdout before the cursor says so, and the cursor is replaced in one step. */

@@ -325,19 +325,18 @@ static int define_locations(struct import *import, size_t *defined)
 {
     struct hf_tool_call *call = malloc(sizeof *call);
     size_t count = import->row_count, kept = 0;
-    int failed = call ? 0 : hf_tool_fail(import->tool, HF_EXIT_USAGE, "no memory");
+    if (!call)
+        return hf_tool_fail(import->tool, HF_EXIT_USAGE, "no memory");
     for (size_t i = 0; i < count; i++)
         import->work[i] = import->rows[i].location;
     qsort(import->work, count, sizeof *import->work, by_number);
     for (size_t i = 0; i < count; i++)
         if (i == 0 || import->work[i] != import->work[i - 1])
             import->work[kept++] = import->work[i];
-    if (!failed) {
-        call->client = import->client;
-        call->deadline_ns = 0;
-        call->answer = (struct hf_answer *)(void *)call->room;
-        failed = drop_known(import, call, import->work, &kept);
-    }
+    call->client = import->client;
+    call->deadline_ns = 0;
+    call->answer = (struct hf_answer *)(void *)call->room;
+    int failed = drop_known(import, call, import->work, &kept);
     for (size_t i = 0; i < kept && !failed; i++)
         failed = define_location(import, call, import->work[i]);
     *defined = kept;

@@ -149,6 +149,7 @@ static int run(const struct hf_tool *tool, struct arguments *a)
         if (!report->connected)
             status = hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "%s", report->error);
     }
+    a->load.trace = NULL;
     if (a->trace)
         hf_trace_free(&trace);
     free(report);

@@ -275,7 +275,7 @@ static void audit_free(struct audit *audit)
 static bool audit_alloc(struct audit *audit)
 {
     const struct hf_engine *engine = audit->engine;
-    /* lint-ok: an audit is asked for by hand, with every word held; no step waits for memory */
+    /* lint-ok: an audit is asked for by hand, with every word held; no step waits for memory. NOLINTNEXTLINE(bugprone-sizeof-expression) */
     audit->promised = calloc(engine->mask + 1ull, sizeof *audit->promised);
     audit->counted = calloc(engine->mask + 1ull, sizeof *audit->counted); /* lint-ok: as above */
     for (uint32_t i = 0; audit->promised && audit->counted && i <= engine->mask; i++) {

@@ -153,8 +153,9 @@ static bool direct_works(const struct hf_file *file)
 static bool segment_position(const char *name, uint64_t *position)
 {
     char again[32];
-    if (strlen(name) != 24 || sscanf(name, "log-%16" SCNx64 ".seg", position) != 1)
+    if (strlen(name) != 24 || strncmp(name, "log-", 4) != 0)
         return false;
+    *position = strtoull(name + 4, NULL, 16);
     hf_file_segment_name(*position, again);
     return strcmp(name, again) == 0;
 }

@@ -246,6 +246,7 @@ static int probe_way(struct probe *probe, bool dsync, unsigned depth, uint64_t *
         now_ns = hf_file_now_ns();
         more = now_ns - start_ns < PROBE_NS && sent < PROBE_WRITES_MAX;
     }
+    assert(finished > 0);
     *write_ns = (now_ns - start_ns) / finished;
     return 0;
 }

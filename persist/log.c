@@ -129,7 +129,7 @@ static int attach(struct hf_log *log)
 /* Without a manifest a directory is empty or its format was interrupted, unless log segments stand in it. */
 static int read_or_format(struct hf_log *log)
 {
-    bool found, any;
+    bool found = false, any = false;
     int e = manifest_read(log, &found, &any);
     if (e != 0 || found)
         return e;

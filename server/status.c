@@ -218,7 +218,7 @@ void hf_status_answer(struct hf_node *node, const struct hf_executor *service, s
 {
     struct sums sums = {0};
     struct items items = {.answer = answer, .shard = HF_STATUS_NODE};
-    bool heard[HF_SHARDS_MAX];
+    bool heard[HF_SHARDS_MAX] = {false};
     for (unsigned i = 0; i < node->shard_count; i++) {
         heard[i] = ask(node->shards[i]);
         if (heard[i])

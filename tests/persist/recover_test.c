@@ -330,20 +330,19 @@ static void recovery_stops_at_the_position_asked_for(void **state)
 static void live_until_the_power_goes(struct help *help, uint64_t operations, uint64_t *durable_records)
 {
     uint64_t ends[4096];
-    uint64_t first = help->written, durable = 0;
+    uint64_t first = help->written;
     hf_sim_disk_crash_after(disk_of(help), operations);
     int e = hf_log_start(help->log, &help->buffer, &help->term);
     for (unsigned i = 0; e == 0 && i < 4096; i++) {
         ends[i] = help_write(help, 48 + 8 * ((i * 37) % 200));
         help->now_ns += 10000;
         e = hf_log_drain(help->log, help->now_ns);
-        durable = hf_log_durable(help->log);
         e = e > 0 ? 0 : e;
         while (e == 0 && !hf_log_buffer_has_room(help->buffer, 0)) {
             e = hf_log_drain(help->log, help->now_ns += 10000);
             e = e > 0 ? 0 : e;
         }
-        durable = hf_log_durable(help->log);
+        uint64_t durable = hf_log_durable(help->log);
         for (; *durable_records < help->written && ends[*durable_records - first] <= durable; (*durable_records)++)
             ;
     }
