@@ -106,8 +106,8 @@ bool hf_engine_sweep(struct hf_engine *engine, uint32_t partition, uint64_t now_
 /* Replays one logged record: recomputes it with record time and compares outcome bytes. 0, HF_E_DIFFERS, HF_E_TOO_SMALL (*table gets enum hf_table),
  * HF_E_DAMAGED (not a record of the documented form). */
 int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table);
-/* Hint for a record that will be replayed soon. */
-void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, int stage);
+/* Hint for a record that will be replayed soon: stage 0 fills *hint, stage 1 reads it. */
+void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, struct hf_hint *hint, int stage);
 
 /* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, mark and definition; layout, hash keys, sizes and thread
  * count do not enter. All words held. */

@@ -55,12 +55,14 @@ int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, u
     return step.outcome_bytes + command->length == bytes && memcmp(outcome, record, step.outcome_bytes) == 0 ? 0 : HF_E_DIFFERS;
 }
 
-void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, int stage)
+void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, struct hf_hint *hint, int stage)
 {
     const struct hf_command *command;
-    struct hf_hint hint;
+    if (stage == 0)
+        *hint = (struct hf_hint){0};
     if (!record_sound(record, record->length, &command))
         return;
-    hf_engine_hint(engine, command, &hint);
-    hf_engine_prefetch(engine, command, &hint, stage);
+    if (stage == 0)
+        hf_engine_hint(engine, command, hint);
+    hf_engine_prefetch(engine, command, hint, stage);
 }

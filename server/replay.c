@@ -9,6 +9,7 @@
 
 enum {
     WINDOW_RECORDS = 32,
+    STAGE_BEHIND = 16, /* records between the two prefetches of one */
     /* Small enough that both windows of common records stay in the first-level cache; one largest record always fits. */
     WINDOW_BYTES = 32 * 1024,
     LOCATIONS_MAX = 65536,
@@ -17,7 +18,8 @@ enum {
 _Static_assert((int)HF_RECORD_BYTES_MAX <= (int)WINDOW_BYTES, "a window holds the largest record");
 
 struct window {
-    uint32_t count, used;
+    uint32_t count, used, replayed;
+    struct hf_hint hint[WINDOW_RECORDS];
     uint32_t offset[WINDOW_RECORDS];
     uint64_t end_position[WINDOW_RECORDS];
     _Alignas(64) uint8_t bytes[WINDOW_BYTES];
@@ -128,20 +130,31 @@ static int record_replay(struct hf_replay *replay, const struct hf_record *recor
     return 0;
 }
 
+static void window_replay_one(struct hf_replay *replay, struct window *window)
+{
+    uint32_t i = window->replayed++;
+    replay->failed = record_replay(replay, window_record(window, i), window->end_position[i]);
+}
+
+static void window_prefetch(const struct hf_replay *replay, struct window *window, uint32_t i, int stage)
+{
+    hf_engine_replay_prefetch(replay->engine, window_record(window, i), &window->hint[i], stage);
+}
+
 static int window_replay(struct hf_replay *replay, struct window *window)
 {
-    for (uint32_t i = 0; i < window->count && replay->failed == 0; i++)
-        replay->failed = record_replay(replay, window_record(window, i), window->end_position[i]);
-    window->count = window->used = 0;
+    while (window->replayed < window->count && replay->failed == 0)
+        window_replay_one(replay, window);
+    window->count = window->used = window->replayed = 0;
     return replay->failed;
 }
 
-/* The window that is full gets its second prefetch, the one before has had both and is replayed. */
+/* The window that is full gets what it lacks of its second prefetch; the one before has had both, and what is left of it is replayed. */
 static int windows_turn(struct hf_replay *replay)
 {
     struct window *full = replay->filling;
-    for (uint32_t i = 0; i < full->count; i++)
-        hf_engine_replay_prefetch(replay->engine, window_record(full, i), 1);
+    for (uint32_t i = full->count > STAGE_BEHIND ? full->count - STAGE_BEHIND : 0; i < full->count; i++)
+        window_prefetch(replay, full, i, 1);
     replay->filling = replay->waiting;
     replay->waiting = full;
     return window_replay(replay, replay->filling);
@@ -183,10 +196,14 @@ int hf_replay_feed(struct hf_replay *replay, const struct hf_record *record, uin
     window->offset[window->count] = window->used;
     window->end_position[window->count] = end_position;
     memcpy(window->bytes + window->used, record, record->length);
-    hf_engine_replay_prefetch(replay->engine, window_record(window, window->count), 0);
+    window_prefetch(replay, window, window->count, 0);
+    if (window->count >= STAGE_BEHIND)
+        window_prefetch(replay, window, window->count - STAGE_BEHIND, 1);
     window->count++;
     window->used += (record->length + 7u) & ~7u;
-    return 0;
+    if (replay->waiting->replayed < replay->waiting->count)
+        window_replay_one(replay, replay->waiting);
+    return replay->failed;
 }
 
 int hf_replay_finish(struct hf_replay *replay, struct hf_replay_result *out)
