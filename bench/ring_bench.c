@@ -360,7 +360,7 @@ static void report(const char *name, const char *unit, const struct result *own,
     double value = median(own->values, &spread);
     printf("{\"case\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",", name, value, unit);
     if (peer != NULL) {
-        double ratios[RUNS_MAX];
+        double ratios[RUNS_MAX] = {0};
         for (unsigned long run = 0; run < runs; run++)
             ratios[run] = own->values[run] / peer->values[run];
         printf("\"against\":\"%s\",\"against_value\":%.3f,\"ratio\":%.3f,", peer->name, median(peer->values, NULL), median(ratios, NULL));
@@ -373,7 +373,7 @@ static void report(const char *name, const char *unit, const struct result *own,
 
 static void bench_lanes(const char *name, const struct lane *lanes, uint32_t count, uint64_t total)
 {
-    struct result results[PEERS_MAX] = {0};
+    struct result results[PEERS_MAX];
     for (uint32_t i = 0; i < count; i++) {
         results[i].name = lanes[i].name;
         lane_run(&lanes[i], total / 8);

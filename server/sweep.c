@@ -3,7 +3,7 @@
 #include "server/cycles.h"
 
 enum {
-    SWEPT_A_TURN = 4096, /* ids: about as long as the turn's own batches take */
+    SWEPT_A_TURN = 4096,    /* ids: about as long as the turn's own batches take */
     SWEEPS_A_PARTITION = 8, /* in a row: one that is flooded does not keep the others waiting */
     SWEEP_IDS_MAX = 128,
     SWEEP_INTERVAL_NS = 2000000, /* a fifth of the 10 ms within which holds are given back */
