@@ -83,7 +83,8 @@ static double p50_us(struct bench *bench)
     if (bench->latency_count == 0)
         return 0;
     qsort(bench->latencies, bench->latency_count, sizeof bench->latencies[0], compare_u64);
-    return (double)bench->latencies[bench->latency_count / 2] / 1000;
+    uint64_t middle = bench->latencies[bench->latency_count / 2];
+    return (double)middle / 1000;
 }
 
 static void latency_add(struct bench *bench, uint64_t ns)

@@ -93,8 +93,8 @@ static void a_record_whose_lengths_do_not_add_up_is_refused(void **state)
     struct crafted place = crafted_place();
     for (size_t available = 0; available < sizeof place; available += 8)
         assert_false(hf_record_check(&place.record, available, &command));
-    for (uint16_t lines = 0; lines < 2 * HF_LINES_MAX; lines++) {
-        place.record.line_count = lines;
+    for (unsigned lines = 0; lines < 2 * HF_LINES_MAX; lines++) {
+        place.record.line_count = (uint16_t)lines;
         assert_int_equal(hf_record_check(&place.record, sizeof place, &command), lines == LINES);
     }
     place = crafted_place();
