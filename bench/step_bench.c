@@ -435,11 +435,10 @@ static const struct scene *scene_named(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"case", required_argument, NULL, 'c'},       {"orders", required_argument, NULL, 'o'},
-                                            {"seconds", required_argument, NULL, 's'},    {"skus", required_argument, NULL, 'k'},
-                                            {"max-orders", required_argument, NULL, 'm'}, {"data", required_argument, NULL, 'd'},
-                                            {"cpu", required_argument, NULL, 'p'},        {"partitions", required_argument, NULL, 'P'},
-                                            {0}};
+    static const struct option options[] = {
+        {"case", required_argument, NULL, 'c'}, {"orders", required_argument, NULL, 'o'},     {"seconds", required_argument, NULL, 's'},
+        {"skus", required_argument, NULL, 'k'}, {"max-orders", required_argument, NULL, 'm'}, {"data", required_argument, NULL, 'd'},
+        {"cpu", required_argument, NULL, 'p'},  {"partitions", required_argument, NULL, 'P'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'c')
             asked.scene = scene_named(optarg);

@@ -35,8 +35,8 @@ static uint32_t sku_make(struct hf_run *run, const struct hf_sku *sku)
 void hf_step_define_sku(struct hf_run *run)
 {
     const struct hf_sku *sku = &hf_command_lines(run->command)->sku;
-    char name[HF_NAME_BYTES_MAX];
-    uint32_t bytes;
+    char name[HF_NAME_BYTES_MAX] = {0};
+    uint32_t bytes = 0;
     if (!hf_command_id_judge(run, hf_route(sku)) || !name_of(run, name, &bytes))
         return;
     uint32_t slot = hf_sku_find(run->engine, run->home, sku);
@@ -93,8 +93,8 @@ static void all_times(struct hf_run *run)
 /* Precedence: id results; WRONG_ROUTE (its route is 0); DRAINING; BAD_ARGUMENT (number 0); BAD_EXTENSION; FULL. */
 void hf_step_define_location(struct hf_run *run)
 {
-    uint32_t location = run->command->arg, bytes;
-    char name[HF_NAME_BYTES_MAX];
+    uint32_t location = run->command->arg, bytes = 0;
+    char name[HF_NAME_BYTES_MAX] = {0};
     if (!hf_command_id_judge(run, 0))
         return;
     if (location == 0) {

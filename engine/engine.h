@@ -1,11 +1,11 @@
 /* The pure step: what a command does to the partitions it touches.
  *
- * No I/O, no clock, no allocation after hf_engine_create(), no thread, no atomics. The caller holds the word of every partition a call touches;
- * two threads may be inside at once when their partitions differ. A rejected command leaves every partition bit-identical. Nothing depends on
- * table walk order, hash keys or how many threads step.
+ * No I/O, no clock, no allocation after hf_engine_create(), no thread, no atomics. The caller holds the word of every partition a call
+ * touches; two threads may be inside at once when their partitions differ. A rejected command leaves every partition bit-identical. Nothing
+ * depends on table walk order, hash keys or how many threads step.
  *
- * Memory: every table is reserved at create and touched on use; per partition, so that a partition's memory stays in one core's cache. How much may be
- * used in all is decided by counts (hf_quota), never by probe length. */
+ * Memory: every table is reserved at create and touched on use; per partition, so that a partition's memory stays in one core's cache. How
+ * much may be used in all is decided by counts (hf_quota), never by probe length. */
 #ifndef HF_ENGINE_ENGINE_H
 #define HF_ENGINE_ENGINE_H
 
@@ -18,7 +18,7 @@
 struct hf_engine;
 
 struct hf_engine_options {
-    uint32_t partitions; /* power of two, 1 to HF_PARTITIONS_MAX */
+    uint32_t partitions;                                                              /* power of two, 1 to HF_PARTITIONS_MAX */
     uint64_t skus_max, cells_max, orders_max, lines_max, command_ids_max, limits_max; /* of the node */
     uint64_t retention_ns; /* how long a finished order or a command id is remembered: only used to time when to look at it again */
     bool prefault;         /* touch an even share of every table now, with huge pages where the system has them */
@@ -33,14 +33,15 @@ uint32_t hf_engine_partitions(const struct hf_engine *engine);
 
 /* One line of the itemised memory sum. */
 struct hf_engine_size {
-    const char *table;   /* "cells", ... */
+    const char *table; /* "cells", ... */
     uint64_t rows_max;
-    uint32_t row_bytes;  /* slot and its share of the index */
-    uint64_t bytes_max;  /* when full */
-    uint64_t rows_used;  /* now (0 from options alone) */
+    uint32_t row_bytes; /* slot and its share of the index */
+    uint64_t bytes_max; /* when full */
+    uint64_t rows_used; /* now (0 from options alone) */
 };
 /* Fills rows[] for options (engine NULL) or a live engine (approximate while shards run); returns how many (at most `max`). */
-unsigned hf_engine_sizes(const struct hf_engine *engine, const struct hf_engine_options *options, struct hf_engine_size *rows, unsigned max);
+unsigned hf_engine_sizes(const struct hf_engine *engine, const struct hf_engine_options *options, struct hf_engine_size *rows,
+                         unsigned max);
 
 /* What one stepping thread may still take from each table, by enum hf_table. Steps count down and freed rows count up; the shell moves
  * amounts between a quota and the node's totals. `reserve` rows of orders and lines' room cannot be used by new orders. */
@@ -48,8 +49,8 @@ struct hf_quota {
     int64_t left[HF_TABLE_COUNT];
 };
 
-/* What hashing a command gives, kept with it so that it is done once. `plain`: a place of one line whose id is routed right; only then the rest
- * means something. All zero: nothing is known, everything is hashed again. */
+/* What hashing a command gives, kept with it so that it is done once. `plain`: a place of one line whose id is routed right; only then the
+ * rest means something. All zero: nothing is known, everything is hashed again. */
 struct hf_hint {
     uint32_t id_hash, cell_hash;
     uint32_t partition;
@@ -62,25 +63,26 @@ struct hf_step {
     const struct hf_command *command; /* passed hf_command_check(), or made by hf_engine_sweep() / the shell; 8-byte aligned */
     uint64_t now_ns;                  /* engine time; the step uses the latest of it and the last times of the partitions it touches */
     uint64_t latest_ns;               /* later of engine time and wall clock: for ID_IN_FUTURE only */
-    bool shed;                        /* new orders are to be refused: with the code in shed_result (BUSY, NO_SPACE, DRAINING), repeats are still answered */
+    bool shed; /* new orders are to be refused: with the code in shed_result (BUSY, NO_SPACE, DRAINING), repeats are still answered */
     uint16_t shed_result;
-    struct hf_record *record;         /* room for HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX bytes, 8-byte aligned: header, touches, intents */
-    struct hf_answer *answer;         /* room for hf_answer_bytes_max(command) */
+    struct hf_record *record; /* room for HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX bytes, 8-byte aligned: header, touches, intents */
+    struct hf_answer *answer; /* room for hf_answer_bytes_max(command) */
     struct hf_quota *quota;
-    const struct hf_hint *hint;       /* of hf_engine_hint(), or NULL */
+    const struct hf_hint *hint; /* of hf_engine_hint(), or NULL */
     /* out */
     uint32_t outcome_bytes; /* 0: nothing to log. Else the bytes written at record; record->length = outcome_bytes + command->length */
     bool reads_state;       /* the answer asserts existing state: it waits for the partitions' last positions */
 };
 
-/* The partition in which the command is ordered and its id lives: place: of the id's route; other order verbs and GET_ORDER: of the order's route;
- * stock, SKU, policy, cell and SKU queries: of the SKU; sweeps: body.sweep.partition. DEFINE_LOCATION, LIST_LOCATIONS, MARK, admin: 0. */
+/* The partition in which the command is ordered and its id lives: place: of the id's route; other order verbs and GET_ORDER: of the order's
+ * route; stock, SKU, policy, cell and SKU queries: of the SKU; sweeps: body.sweep.partition. DEFINE_LOCATION, LIST_LOCATIONS, MARK, admin:
+ * 0. */
 uint32_t hf_engine_home(const struct hf_engine *engine, const struct hf_command *command);
 
-/* Every partition the step will touch, ascending, without repeats, home included. Known from the command alone for all but order verbs and EXPIRE,
- * for which the home's word must be held (hf_engine_reach_known() says false) because the order's lines are looked at.
- * Returns the count (at most 2 x HF_LINES_MAX + 1; partitions[] has room for that), or 0 when all partitions are needed (DEFINE_LOCATION).
- * MARK is never asked about: the shell holds the words of its residue class. */
+/* Every partition the step will touch, ascending, without repeats, home included. Known from the command alone for all but order verbs and
+ * EXPIRE, for which the home's word must be held (hf_engine_reach_known() says false) because the order's lines are looked at. Returns the
+ * count (at most 2 x HF_LINES_MAX + 1; partitions[] has room for that), or 0 when all partitions are needed (DEFINE_LOCATION). MARK is
+ * never asked about: the shell holds the words of its residue class. */
 enum { HF_REACH_MAX = 2 * HF_LINES_MAX + 1 };
 bool hf_engine_reach_known(const struct hf_command *command);
 unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command *command, uint32_t *partitions);
@@ -88,29 +90,31 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
 /* Hashes a command once for all that follows: reach, prefetch and step. Needs no word; stays true as long as the engine lives. */
 void hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint);
 
-/* Brings to cache what a step will touch. stage 0: only addresses computed from hashes (no word needed); stage 1: what those lead to (words held).
- * Both are hints: a no-op is correct. */
+/* Brings to cache what a step will touch. stage 0: only addresses computed from hashes (no word needed); stage 1: what those lead to (words
+ * held). Both are hints: a no-op is correct. */
 void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, const struct hf_hint *hint, int stage);
 
-/* Executes. All partitions of hf_engine_reach() are held. Fills answer always (position left 0: the shell's), outcome when something changed. */
+/* Executes. All partitions of hf_engine_reach() are held. Fills answer always (position left 0: the shell's), outcome when something
+ * changed. */
 void hf_engine_step(struct hf_engine *engine, struct hf_step *step);
 
-/* Due work of one partition, for its owner. hf_engine_due() needs no word beyond being the only thread that steps commands with this home; it gives the
- * engine time at which something may be due (UINT64_MAX: nothing), cheap enough to ask every loop. */
+/* Due work of one partition, for its owner. hf_engine_due() needs no word beyond being the only thread that steps commands with this home;
+ * it gives the engine time at which something may be due (UINT64_MAX: nothing), cheap enough to ask every loop. */
 uint64_t hf_engine_due(const struct hf_engine *engine, uint32_t partition);
 
-/* Under the partition's word: makes the next sweep command that is due at now_ns into *command (room for HF_COMMAND_BYTES_MAX): EXPIRE with at most
- * `ids_max` orders in (due, id) order; else FORGET; else PURGE_LIMITS; returns false when nothing is due. Nothing changes until it is stepped. */
+/* Under the partition's word: makes the next sweep command that is due at now_ns into *command (room for HF_COMMAND_BYTES_MAX): EXPIRE with
+ * at most `ids_max` orders in (due, id) order; else FORGET; else PURGE_LIMITS; returns false when nothing is due. Nothing changes until it
+ * is stepped. */
 bool hf_engine_sweep(struct hf_engine *engine, uint32_t partition, uint64_t now_ns, uint32_t ids_max, struct hf_command *command);
 
-/* Replays one logged record: recomputes it with record time and compares outcome bytes. 0, HF_E_DIFFERS, HF_E_TOO_SMALL (*table gets enum hf_table),
- * HF_E_DAMAGED (not a record of the documented form). */
+/* Replays one logged record: recomputes it with record time and compares outcome bytes. 0, HF_E_DIFFERS, HF_E_TOO_SMALL (*table gets enum
+ * hf_table), HF_E_DAMAGED (not a record of the documented form). */
 int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table);
 /* Hint for a record that will be replayed soon: stage 0 fills *hint, stage 1 reads it. */
 void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, struct hf_hint *hint, int stage);
 
-/* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, mark and definition; layout, hash keys, sizes and thread
- * count do not enter. All words held. */
+/* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, mark and definition; layout, hash keys, sizes
+ * and thread count do not enter. All words held. */
 uint64_t hf_engine_digest(const struct hf_engine *engine);
 
 /* Recomputes I1, I3, I5, I6, I7 from the tables (all words held). `holds_promise`: cells never OVERSOLD must satisfy I1. */

@@ -9,7 +9,7 @@ static bool record_sound(const struct hf_record *record, uint32_t bytes, const s
         return false;
     /* Only a place leaves an order HELD at its first version; looking for the opcode where each form would put it could be led astray by
      * keys that look like one. */
-    bool place = record->order == HF_HELD && record->state_version == 1;
+    bool place = hf_record_is_place(record);
     uint32_t outcome = hf_outcome_bytes(record, place);
     if (outcome + (uint64_t)sizeof **command > bytes)
         return false;

@@ -1,8 +1,9 @@
 /* Timers of one table of one partition: a hierarchical timing wheel (G. Varghese and A. Lauck, SOSP 1987, scheme 7).
  *
- * A tick is 2^22 ns: under half of the 10 ms within which holds are given back, and long enough that a busy partition's sweep finds many at once. Six levels of 256 lists cover every 64-bit time, so nothing wraps and nothing is clamped: an item stands at the level
- * of the highest byte in which its tick differs from the wheel's. Items are slots of a table that carry a hf_link. Each partition's ticks
- * are shifted by a phase, so that the partitions' cascades do not fall together. A tick fires when all of it has passed. Guarded by the
+ * A tick is 2^22 ns: under half of the 10 ms within which holds are given back, and long enough that a busy partition's sweep finds many at
+ * once. Six levels of 256 lists cover every 64-bit time, so nothing wraps and nothing is clamped: an item stands at the level of the
+ * highest byte in which its tick differs from the wheel's. Items are slots of a table that carry a hf_link. Each partition's ticks are
+ * shifted by a phase, so that the partitions' cascades do not fall together. A tick fires when all of it has passed. Guarded by the
  * partition's word. */
 #ifndef HF_ENGINE_WHEEL_H
 #define HF_ENGINE_WHEEL_H

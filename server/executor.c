@@ -124,8 +124,8 @@ static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, 
 static void step_next(struct hf_executor *executor);
 static void step_admitted(struct hf_executor *executor);
 
-/* The partitions are learned by looking under the home's word. With nothing else held a failed try is made good by taking the whole set ascending
- * and looking again; what the second look wants beyond it waits for another batch. */
+/* The partitions are learned by looking under the home's word. With nothing else held a failed try is made good by taking the whole set
+ * ascending and looking again; what the second look wants beyond it waits for another batch. */
 static bool hold_looked_up(struct hf_executor *executor, const struct hf_task *task)
 {
     uint32_t set[HF_REACH_MAX], count;
@@ -249,7 +249,8 @@ static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
         .hint = &slot->task.hint,
     };
     hf_engine_step(executor->engine, &step);
-    while (step.answer->result == HF_FULL && executor->find_rows && executor->find_rows(executor->context, &executor->quota, step.answer->detail))
+    while (step.answer->result == HF_FULL && executor->find_rows &&
+           executor->find_rows(executor->context, &executor->quota, step.answer->detail))
         hf_engine_step(executor->engine, &step);
     slot->record = step.record;
     slot->outcome_bytes = step.outcome_bytes;

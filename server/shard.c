@@ -399,7 +399,8 @@ static int check(const struct hf_shard *shard, const struct hf_command *command,
     return result == HF_OK && worst + HF_EXTENSION_BYTES_MAX > shard->node->claim_bytes_max ? HF_TOO_LARGE : result;
 }
 
-/* Adds the next command to the batch ahead; one that is another's goes where it belongs, a malformed one gets its answer. False: there is none. */
+/* Adds the next command to the batch ahead; one that is another's goes where it belongs, a malformed one gets its answer. False: there is
+ * none. */
 static bool gather_one(struct hf_shard *shard)
 {
     struct hf_task *task = &shard->ahead[shard->ahead_count];
@@ -423,8 +424,8 @@ static bool gather_one(struct hf_shard *shard)
     return true;
 }
 
-/* Runs the batch that was gathered and gathers the next one meanwhile, command by command: what it will touch is on its way to the cache while this one
- * is stepped. */
+/* Runs the batch that was gathered and gathers the next one meanwhile, command by command: what it will touch is on its way to the cache
+ * while this one is stepped. */
 static void run_ahead(struct hf_shard *shard)
 {
     struct hf_task tasks[HF_BATCH_MAX];
@@ -519,10 +520,12 @@ static bool nothing_in_flight(struct hf_shard *shard)
     uint32_t outstanding = shard->service.outstanding;
     for (unsigned other = 0; other < shard->node->shard_count; other++)
         outstanding += shard->to[other].outstanding;
-    return outstanding == 0 && !shard->received.first && shard->ahead_count == 0 && !shard->waiting.first && hf_lanes_parked(shard->lanes) == 0 && hf_net_quiet(shard->net);
+    return outstanding == 0 && !shard->received.first && shard->ahead_count == 0 && !shard->waiting.first &&
+           hf_lanes_parked(shard->lanes) == 0 && hf_net_quiet(shard->net);
 }
 
-/* While draining: tells the node once that nothing is in flight here. The loop goes on for the others' sake until the log has been stopped. */
+/* While draining: tells the node once that nothing is in flight here. The loop goes on for the others' sake until the log has been stopped.
+ */
 static void note_drained(struct hf_shard *shard)
 {
     if (shard->drained || hf_load_acquire_u32(&shard->node->stopping) == 0 || !nothing_in_flight(shard))
