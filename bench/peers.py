@@ -146,7 +146,7 @@ class Holdfast:
 
 def cases_of(quick):
     """-> (cases by start: those of one list share it, the headline is the very first; the steady case)"""
-    steady = Case('tcp/steady', 5 if quick else 10, HEADLINE, 3500000, ttl_ms=STEADY_S * 1000)
+    steady = Case('tcp/steady', 4 if quick else 10, HEADLINE, 3500000, ttl_ms=STEADY_S * 1000)
     first = [Case('tcp/single-line', 2 if quick else 4, HEADLINE, 4500000),
              Case('tcp/three-line', 1 if quick else 3, HEADLINE, 1800000, lines=3)]
     hot = Case('tcp/hot-sku', 1 if quick else 3, HEADLINE, 4500000, skus=1)
@@ -160,7 +160,7 @@ def cases_of(quick):
 def run_rounds(holdfast, redis, postgres, quick):
     """-> (redis: pipeline -> rates, postgres rates)"""
     starts, steady = cases_of(quick)
-    pipelines = {16: 60000, 64: 60000} if quick else {1: 80000, 16: 200000, 64: 200000}
+    pipelines = {16: 45000, 64: 45000} if quick else {1: 80000, 16: 200000, 64: 200000}
     by_pipeline, postgres_rates = {pipeline: [] for pipeline in pipelines}, []
     for number in range(3 if quick else 5):
         for cases in starts:
@@ -170,7 +170,7 @@ def run_rounds(holdfast, redis, postgres, quick):
                         continue
                     for pipeline, requests in pipelines.items():
                         by_pipeline[pipeline].append(redis.measure(pipeline, requests)['orders_per_s'])
-                    postgres_rates.append(postgres.measure(2 if quick else 5)['orders_per_s'])
+                    postgres_rates.append(postgres.measure(1 if quick else 5)['orders_per_s'])
         if number == 0 or not quick:
             with contextlib.closing(holdfast.round([steady], retention_s=STEADY_S)) as done:
                 for _ in done:
