@@ -103,6 +103,21 @@ static void fill_pools(struct hf_node *node, const struct hf_quota *after_replay
 
 /* ---- start ---- */
 
+int hf_node_make_executor(struct hf_node *node, unsigned taker, struct hf_executor **out)
+{
+    struct hf_executor_options options = {
+        .engine = node->engine,
+        .words = node->words,
+        .partitions = node->partitions,
+        .buffer = node->buffer,
+        .claim_bytes_max = node->claim_bytes_max,
+        .taker = taker,
+        .find_rows = hf_node_find_rows,
+        .context = node,
+    };
+    return hf_executor_create(&options, out);
+}
+
 static int open_log(struct hf_node *node, char *error, size_t error_bytes)
 {
     const struct hf_server_options *options = &node->options;

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+struct hf_executor;
 struct hf_shard;
 struct hf_service;
 
@@ -52,6 +53,9 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
+
+/* An executor over what the node shares, for the thread that takes words as number `taker`. 0 or HF_E_MEMORY. */
+int hf_node_make_executor(struct hf_node *node, unsigned taker, struct hf_executor **out);
 
 /* Evens a thread's quota with the pools: tops up what runs low to the pool's share, gives back what is plenty or missed by others. Any
  * thread, for its own quota. */

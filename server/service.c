@@ -257,17 +257,7 @@ int hf_service_create(struct hf_node *node, struct hf_service **out)
         return HF_E_MEMORY;
     *out = service;
     service->node = node;
-    struct hf_executor_options executor = {
-        .engine = node->engine,
-        .words = node->words,
-        .partitions = node->partitions,
-        .buffer = node->buffer,
-        .claim_bytes_max = node->claim_bytes_max,
-        .taker = node->shard_count,
-        .find_rows = hf_node_find_rows,
-        .context = node,
-    };
-    int error = hf_executor_create(&executor, &service->executor);
+    int error = hf_node_make_executor(node, node->shard_count, &service->executor);
     if (error == 0 && node->options.log_backend == HF_LOG_CHOICE_FILE)
         error = hf_log_reader_open(node->log, &service->reader);
     return error;

@@ -606,17 +606,7 @@ int hf_shard_create(struct hf_node *node, unsigned number, struct hf_shard **out
     shard->lanes = hf_lanes_create(node->partitions, PARKED_MAX);
     shard->sweep_command = hf_memory_zeroed(HF_COMMAND_BYTES_MAX);
     shard->sweep_answer = hf_memory_zeroed(HF_ADMIN_ANSWER_BYTES_MAX);
-    struct hf_executor_options executor = {
-        .engine = node->engine,
-        .words = node->words,
-        .partitions = node->partitions,
-        .buffer = node->buffer,
-        .claim_bytes_max = node->claim_bytes_max,
-        .taker = number,
-        .find_rows = hf_node_find_rows,
-        .context = node,
-    };
-    if (!shard->lanes || !shard->sweep_command || !shard->sweep_answer || hf_executor_create(&executor, &shard->executor) != 0)
+    if (!shard->lanes || !shard->sweep_command || !shard->sweep_answer || hf_node_make_executor(node, number, &shard->executor) != 0)
         return HF_E_MEMORY;
     return 0;
 }
