@@ -335,6 +335,8 @@ void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command 
     }
     const struct hf_partition *home = &engine->partitions[hf_engine_home(engine, command)];
     unsigned family = hf_opcode_family(command->opcode);
+    if (stage == 0 && !hf_id_none(command->id))
+        __builtin_prefetch(hf_index_hint(&home->remembered_index, hf_hash_id(engine, command->id)), 1);
     if (family == HF_FAMILY_ORDER || command->opcode == HF_GET_ORDER) {
         prefetch_key(&home->order_index, home->orders.rows, sizeof(struct hf_order), hf_hash_id(engine, command->body.verb.order), stage);
     } else if (family == HF_FAMILY_STOCK || command->opcode == HF_GET_CELL) {
