@@ -7,7 +7,7 @@
  * Orders: C11 acquire and release (ISO/IEC 9899:2018, 7.17.3), and relaxed where no other memory is handed over. There is no
  * sequentially consistent operation and no stand-alone fence: every edge is between two named accesses of one variable.
  *
- * Names: hf_<operation>_<order>_<type>. A u32, u64 or pointer lives in a struct of its own, so that a plain access does not compile.
+ * Names: hf_<operation>_<order>_<type>. A u32 or u64 lives in a struct of its own, so that a plain access does not compile.
  *
  * Memory and failure: nothing allocates, nothing fails; alignment is the type's own.
  */
@@ -29,10 +29,6 @@ struct hf_atomic_u64 {
     _Atomic uint64_t v;
 };
 
-struct hf_atomic_ptr {
-    _Atomic(void *) v;
-};
-
 /* Loads. Acquire: what the writer of the value did before its release is seen by what follows. */
 
 static inline uint32_t hf_load_relaxed_u32(const struct hf_atomic_u32 *a)
@@ -51,16 +47,6 @@ static inline uint64_t hf_load_relaxed_u64(const struct hf_atomic_u64 *a)
 }
 
 static inline uint64_t hf_load_acquire_u64(const struct hf_atomic_u64 *a)
-{
-    return atomic_load_explicit(&a->v, memory_order_acquire);
-}
-
-static inline void *hf_load_relaxed_ptr(const struct hf_atomic_ptr *a)
-{
-    return atomic_load_explicit(&a->v, memory_order_relaxed);
-}
-
-static inline void *hf_load_acquire_ptr(const struct hf_atomic_ptr *a)
 {
     return atomic_load_explicit(&a->v, memory_order_acquire);
 }
@@ -87,30 +73,10 @@ static inline void hf_store_release_u64(struct hf_atomic_u64 *a, uint64_t value)
     atomic_store_explicit(&a->v, value, memory_order_release);
 }
 
-static inline void hf_store_relaxed_ptr(struct hf_atomic_ptr *a, void *value)
-{
-    atomic_store_explicit(&a->v, value, memory_order_relaxed);
-}
-
-static inline void hf_store_release_ptr(struct hf_atomic_ptr *a, void *value)
-{
-    atomic_store_explicit(&a->v, value, memory_order_release);
-}
-
 /*
  * Compare and set: *a becomes `desired` if it is *expected; else *expected becomes what *a is (a relaxed load) and false is returned.
  * `weak` may fail without a reason and belongs in a loop; `strong` fails only for another value.
  */
-
-static inline bool hf_cas_weak_acq_rel_u32(struct hf_atomic_u32 *a, uint32_t *expected, uint32_t desired)
-{
-    return atomic_compare_exchange_weak_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
-}
-
-static inline bool hf_cas_strong_acq_rel_u32(struct hf_atomic_u32 *a, uint32_t *expected, uint32_t desired)
-{
-    return atomic_compare_exchange_strong_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
-}
 
 static inline bool hf_cas_strong_acquire_u32(struct hf_atomic_u32 *a, uint32_t *expected, uint32_t desired)
 {
@@ -122,27 +88,7 @@ static inline bool hf_cas_weak_acq_rel_u64(struct hf_atomic_u64 *a, uint64_t *ex
     return atomic_compare_exchange_weak_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
 }
 
-static inline bool hf_cas_strong_acq_rel_u64(struct hf_atomic_u64 *a, uint64_t *expected, uint64_t desired)
-{
-    return atomic_compare_exchange_strong_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
-}
-
-static inline bool hf_cas_weak_acq_rel_ptr(struct hf_atomic_ptr *a, void **expected, void *desired)
-{
-    return atomic_compare_exchange_weak_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
-}
-
-static inline bool hf_cas_strong_acq_rel_ptr(struct hf_atomic_ptr *a, void **expected, void *desired)
-{
-    return atomic_compare_exchange_strong_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);
-}
-
 /* Read, change, write; each returns the value before. */
-
-static inline uint32_t hf_add_relaxed_u32(struct hf_atomic_u32 *a, uint32_t value)
-{
-    return atomic_fetch_add_explicit(&a->v, value, memory_order_relaxed);
-}
 
 static inline uint32_t hf_add_release_u32(struct hf_atomic_u32 *a, uint32_t value)
 {
@@ -159,11 +105,6 @@ static inline uint64_t hf_add_release_u64(struct hf_atomic_u64 *a, uint64_t valu
     return atomic_fetch_add_explicit(&a->v, value, memory_order_release);
 }
 
-static inline uint64_t hf_add_acq_rel_u64(struct hf_atomic_u64 *a, uint64_t value)
-{
-    return atomic_fetch_add_explicit(&a->v, value, memory_order_acq_rel);
-}
-
 static inline uint64_t hf_or_relaxed_u64(struct hf_atomic_u64 *a, uint64_t bits)
 {
     return atomic_fetch_or_explicit(&a->v, bits, memory_order_relaxed);
@@ -172,21 +113,6 @@ static inline uint64_t hf_or_relaxed_u64(struct hf_atomic_u64 *a, uint64_t bits)
 static inline uint64_t hf_and_relaxed_u64(struct hf_atomic_u64 *a, uint64_t bits)
 {
     return atomic_fetch_and_explicit(&a->v, bits, memory_order_relaxed);
-}
-
-static inline uint32_t hf_exchange_acq_rel_u32(struct hf_atomic_u32 *a, uint32_t value)
-{
-    return atomic_exchange_explicit(&a->v, value, memory_order_acq_rel);
-}
-
-static inline uint64_t hf_exchange_acq_rel_u64(struct hf_atomic_u64 *a, uint64_t value)
-{
-    return atomic_exchange_explicit(&a->v, value, memory_order_acq_rel);
-}
-
-static inline void *hf_exchange_acq_rel_ptr(struct hf_atomic_ptr *a, void *value)
-{
-    return atomic_exchange_explicit(&a->v, value, memory_order_acq_rel);
 }
 
 /* A counter with one writer and any reader: no locked instruction, so two writers would lose counts. */
