@@ -44,7 +44,7 @@ unsigned hf_engine_sizes(const struct hf_engine *engine, const struct hf_engine_
                          unsigned max);
 
 /* What one stepping thread may still take from each table, by enum hf_table. Steps count down and freed rows count up; the shell moves
- * amounts between a quota and the node's totals. `reserve` rows of orders and lines' room cannot be used by new orders. */
+ * amounts between a quota and the node's totals. */
 struct hf_quota {
     int64_t left[HF_TABLE_COUNT];
 };
@@ -117,7 +117,7 @@ void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_r
  * and thread count do not enter. All words held. */
 uint64_t hf_engine_digest(const struct hf_engine *engine);
 
-/* Recomputes I1, I3, I5, I6, I7 from the tables (all words held). `holds_promise`: cells never OVERSOLD must satisfy I1. */
+/* Recomputes I1, I3, I5, I6, I7 from the tables (all words held). */
 void hf_engine_audit(const struct hf_engine *engine, struct hf_audit_item *out);
 
 /* Latest time_ns over all partitions, and latest mark in ms (after replay, for the clock). */

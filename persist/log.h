@@ -84,8 +84,6 @@ int hf_log_event_fd(const struct hf_log *log);
 /* Writes in flight or bytes claimed and not yet submitted: there is a reason to come back soon. Drainer's thread. */
 bool hf_log_pending(const struct hf_log *log);
 
-/* How far followers near the tail may still read the log buffer: memory of durable blocks is kept for as long as room allows. */
-
 struct hf_log_status {
     uint64_t position, durable, term, bytes, segments, records, blocks, writes, padding_bytes, seals;
     uint64_t write_ns_sum, write_ns_max, inflight_max;
