@@ -36,7 +36,9 @@ enum { HF_ERROR_BYTES = 512 };
 struct hf_backend {
     const struct hf_backend_ops *ops;
     bool direct, dsync;
-    unsigned depth; /* appends worth having in flight; set by space_start */
+    bool reads_alone; /* a scan reads with the thread that asks, because several at once would not be faster */
+    uint32_t seed;    /* of a new directory; 0: a random one */
+    unsigned depth;   /* appends worth having in flight; set by space_start */
     char error[HF_ERROR_BYTES];
 };
 
@@ -45,7 +47,8 @@ struct hf_backend_ops {
     /* Takes the right to write (or, shared, to read) for as long as the backend lives and writes of it are under way; HF_E_IN_USE after
      * wait_ms. */
     int (*lock)(struct hf_backend *backend, bool shared, uint64_t wait_ms);
-    /* One copy of the manifest; *bytes: in room, out what is there (0: none). */
+    /* One copy of the manifest; *bytes: in room, out what is there (0: none). Unless the lock is shared, what it delivers is durable: it
+     * may be all that is left when the other copy's writing is cut. */
     int (*manifest_read)(struct hf_backend *backend, unsigned copy, void *buf, uint32_t *bytes);
     /* Durable when it returns 0. */
     int (*manifest_write)(struct hf_backend *backend, unsigned copy, const void *buf, uint32_t bytes);
@@ -74,6 +77,10 @@ struct hf_backend_ops {
     int (*poll)(struct hf_backend *backend, struct hf_append_done *done, unsigned max);
     /* Readable when poll has something; -1: none. */
     int (*event_fd)(const struct hf_backend *backend);
+    /* The clock that goes on while the drainer waits, ns. */
+    uint64_t (*now_ns)(const struct hf_backend *backend);
+    /* Waits for what poll may have next, a millisecond at most; for space, if nothing is under way. */
+    void (*wait)(struct hf_backend *backend, bool under_way);
     uint64_t (*segments)(const struct hf_backend *backend);
     void (*close)(struct hf_backend *backend);
 };

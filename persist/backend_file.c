@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,6 +298,22 @@ static int file_event_fd(const struct hf_backend *backend)
     return ((const struct hf_file *)(const void *)backend)->ring.event_fd;
 }
 
+static uint64_t file_now_ns(const struct hf_backend *backend)
+{
+    (void)backend;
+    return hf_file_now_ns();
+}
+
+static void file_wait(struct hf_backend *backend, bool under_way)
+{
+    struct pollfd done = {.fd = file_event_fd(backend), .events = POLLIN};
+    const struct timespec pause = {.tv_nsec = 20000};
+    if (done.fd >= 0 && under_way)
+        poll(&done, 1, 1);
+    else
+        nanosleep(&pause, NULL);
+}
+
 static uint64_t file_segments(const struct hf_backend *backend)
 {
     const struct hf_file *file = (const struct hf_file *)(const void *)backend;
@@ -335,6 +352,8 @@ static const struct hf_backend_ops file_ops = {
     .append = hf_file_ring_append,
     .poll = hf_file_ring_poll,
     .event_fd = file_event_fd,
+    .now_ns = file_now_ns,
+    .wait = file_wait,
     .segments = file_segments,
     .close = file_close,
 };

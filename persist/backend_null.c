@@ -120,6 +120,18 @@ static int null_event_fd(const struct hf_backend *backend)
     return -1;
 }
 
+/* Nothing is ever waited for: what is appended is over with the next poll. */
+static uint64_t null_now_ns(const struct hf_backend *backend)
+{
+    (void)backend;
+    return 0;
+}
+
+static void null_wait(struct hf_backend *backend, bool under_way)
+{
+    (void)backend, (void)under_way;
+}
+
 static uint64_t null_segments(const struct hf_backend *backend)
 {
     (void)backend;
@@ -148,6 +160,8 @@ static const struct hf_backend_ops null_ops = {
     .append = null_append,
     .poll = null_poll,
     .event_fd = null_event_fd,
+    .now_ns = null_now_ns,
+    .wait = null_wait,
     .segments = null_segments,
     .close = null_close,
 };

@@ -1,45 +1,21 @@
-#include "persist/backend_sim.h"
-
+/* The operations of a process that has a simulated disk open. */
 #include "persist/backend.h"
-#include "persist/manifest.h"
 #include "persist/say.h"
+#include "persist/sim_disk_p.h"
 #include "wire/error.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { SIM_INFLIGHT_MAX = 8, SECTOR_BYTES = 512 };
-
-struct sim_write {
-    uint64_t position;
-    uint32_t bytes;
-    uint8_t *data;
-    unsigned polls; /* until it ends */
-    bool faulty;
-};
-
-struct hf_sim_disk {
-    struct hf_sim_options options;
-    uint64_t random;
-    uint8_t *log;
-    uint64_t bytes;
-    uint8_t manifest[HF_MANIFEST_COPIES][HF_MANIFEST_BYTES];
-    uint32_t manifest_bytes[HF_MANIFEST_COPIES];
-    struct sim_write writes[SIM_INFLIGHT_MAX];
-    unsigned count;
-    uint64_t operations, crash_at, appends, fail_at;
-    enum hf_sim_fault fault;
-    bool crashed, locked;
-};
 
 struct sim {
     struct hf_backend base;
     struct hf_sim_disk *disk;
     struct hf_geometry geometry;
     uint64_t appended;
-    bool shared;
+    bool shared, starts, failing;
 };
 
 static struct sim *sim_of(struct hf_backend *backend)
@@ -47,92 +23,110 @@ static struct sim *sim_of(struct hf_backend *backend)
     return (struct sim *)(void *)backend;
 }
 
-/* xorshift64* (S. Vigna, 2016) */
-static uint64_t next_random(struct hf_sim_disk *disk)
+static const struct sim *sim_of_const(const struct hf_backend *backend)
 {
-    disk->random ^= disk->random >> 12;
-    disk->random ^= disk->random << 25;
-    disk->random ^= disk->random >> 27;
-    return disk->random * 0x2545F4914F6CDD1Dull;
+    return (const struct sim *)(const void *)backend;
 }
 
-static void grow(struct hf_sim_disk *disk, uint64_t end)
+/* Without latencies time goes on by one a poll. */
+static bool counts_polls(const struct hf_sim_disk *disk)
 {
-    if (end <= disk->bytes)
-        return;
-    uint64_t bytes = (end + (1 << 20) - 1) & ~(uint64_t)((1 << 20) - 1);
-    disk->log = realloc(disk->log, bytes);
-    assert(disk->log != NULL);
-    memset(disk->log + disk->bytes, 0, bytes - disk->bytes);
-    disk->bytes = bytes;
+    return disk->options.write_ns_max == 0;
 }
 
-/* Counts an operation; true when the power is gone. */
-static bool power_gone(struct hf_sim_disk *disk)
+static uint64_t duration(struct hf_sim_disk *disk)
 {
-    disk->operations++;
-    if (disk->crash_at != 0 && disk->operations >= disk->crash_at)
-        disk->crashed = true;
-    return disk->crashed;
+    return 1 + sim_random(disk) % (counts_polls(disk) ? disk->options.polls_max : disk->options.write_ns_max);
 }
 
+/* The writes of a killed process keep the lock until they are over. */
 static int sim_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
 {
-    (void)wait_ms;
     struct sim *sim = sim_of(backend);
-    if (sim->disk->locked)
+    struct hf_sim_disk *disk = sim->disk;
+    uint64_t deadline_ns = disk->now_ns + wait_ms * 1000000;
+    while (disk->write_count != 0 && !disk->locked && hf_sim_disk_next_ns(disk) <= deadline_ns)
+        hf_sim_disk_set_now(disk, hf_sim_disk_next_ns(disk));
+    if (disk->locked || disk->write_count != 0) {
+        if (!disk->locked)
+            hf_sim_disk_set_now(disk, deadline_ns);
         return hf_say(backend->error, HF_E_IN_USE, "the simulated disk is in use");
+    }
     sim->shared = shared;
-    sim->disk->locked = !shared;
+    disk->locked = !shared;
     return 0;
 }
 
 static int sim_manifest_read(struct hf_backend *backend, unsigned copy, void *buf, uint32_t *bytes)
 {
-    struct hf_sim_disk *disk = sim_of(backend)->disk;
-    *bytes = disk->manifest_bytes[copy];
-    memcpy(buf, disk->manifest[copy], *bytes);
+    struct sim *sim = sim_of(backend);
+    struct sim_manifest *manifest = &sim->disk->manifest[copy];
+    if (sim->disk->crashed)
+        return hf_say(backend->error, HF_E_IO, "the simulated process is gone");
+    if (!sim->shared)
+        memcpy(manifest->medium, manifest->now, sizeof manifest->medium);
+    *bytes = manifest->bytes;
+    memcpy(buf, manifest->now, *bytes);
     return 0;
 }
 
 static int sim_manifest_write(struct hf_backend *backend, unsigned copy, const void *buf, uint32_t bytes)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    bool gone = disk->crashed, goes = power_gone(disk) && !gone;
+    struct sim_manifest *manifest = &disk->manifest[copy];
     assert(bytes == HF_MANIFEST_BYTES);
-    for (uint32_t at = 0; !gone && at < bytes; at += SECTOR_BYTES)
-        if (!goes || next_random(disk) % 2 == 0)
-            memcpy(disk->manifest[copy] + at, (const uint8_t *)buf + at, SECTOR_BYTES);
-    if (!gone)
-        disk->manifest_bytes[copy] = bytes;
-    return disk->crashed ? hf_say(backend->error, HF_E_IO, "simulated power cut in the manifest") : 0;
+    if (disk->crashed)
+        return hf_say(backend->error, HF_E_IO, "the simulated process is gone");
+    memcpy(manifest->now, buf, bytes);
+    manifest->bytes = bytes;
+    if (sim_meets(disk, HF_SIM_MANIFEST_ERROR)) {
+        sim_manifest_torn(disk, manifest);
+        return hf_say(backend->error, HF_E_IO, "simulated failure to write manifest.%u", copy);
+    }
+    memcpy(manifest->truth, buf, bytes);
+    if (sim_gone(disk))
+        return hf_say(backend->error, HF_E_IO, "the simulated process ended while it wrote manifest.%u", copy);
+    memcpy(manifest->medium, buf, bytes);
+    sim_blocks_cut(disk, buf);
+    return 0;
 }
 
 static int sim_attach(struct hf_backend *backend, const struct hf_geometry *geometry)
 {
-    sim_of(backend)->geometry = *geometry;
+    struct sim *sim = sim_of(backend);
+    sim->geometry = *geometry;
+    backend->direct = !sim->disk->options.buffered;
+    backend->dsync = backend->direct;
     return 0;
+}
+
+static uint64_t segments_end(const struct hf_sim_disk *disk)
+{
+    uint64_t segments = disk->segments;
+    while (segments != 0 && disk->segment_have[segments - 1] == 0)
+        segments--;
+    return segments * disk->segment_bytes;
 }
 
 static void sim_extent(struct hf_backend *backend, uint64_t *first, uint64_t *end)
 {
-    struct sim *sim = sim_of(backend);
-    uint64_t segment = sim->geometry.segment_bytes;
+    const struct hf_sim_disk *disk = sim_of(backend)->disk;
     *first = 0;
-    *end = (sim->disk->bytes + segment - 1) / segment * segment;
+    *end = segments_end(disk);
+    while (*first < *end && disk->segment_have[*first / disk->segment_bytes] == 0)
+        *first += disk->segment_bytes;
 }
 
 static int sim_read(struct hf_backend *backend, struct hf_read_cursor *cursor, uint64_t position, void *buf, uint32_t bytes, bool *absent)
 {
-    (void)cursor;
     struct hf_sim_disk *disk = sim_of(backend)->disk;
     uint64_t segment = sim_of(backend)->geometry.segment_bytes;
-    uint64_t have = position < disk->bytes ? disk->bytes - position : 0;
-    uint32_t part = have < bytes ? (uint32_t)have : bytes;
-    if (part != 0)
-        memcpy(buf, disk->log + position, part);
-    memset((uint8_t *)buf + part, 0, bytes - part);
-    *absent = position - position % segment >= disk->bytes;
+    if (disk->crashed || sim_meets(disk, HF_SIM_READ_ERROR)) {
+        snprintf(cursor->error, sizeof cursor->error, "simulated failure to read at position %" PRIu64, position);
+        return HF_E_IO;
+    }
+    bool whole = sim_look(disk, position, buf, bytes);
+    *absent = !whole && position - position % segment + segment < segments_end(disk);
     return 0;
 }
 
@@ -141,104 +135,221 @@ static void sim_read_end(struct hf_backend *backend, struct hf_read_cursor *curs
     (void)backend, (void)cursor;
 }
 
-static int sim_flush(struct hf_backend *backend, uint64_t position)
+static int flush_failed(struct hf_backend *backend, uint64_t position)
 {
-    (void)position;
-    return power_gone(sim_of(backend)->disk) ? hf_say(backend->error, HF_E_IO, "simulated power cut in a flush") : 0;
+    struct hf_sim_disk *disk = sim_of(backend)->disk;
+    for (uint64_t at = position / SIM_SECTOR_BYTES; at < disk->bytes / SIM_SECTOR_BYTES; at++)
+        if (disk->options.buffered && disk->sectors[at] == SIM_DIRTY && sim_random(disk) % 2 == 0)
+            disk->sectors[at] = SIM_STALE;
+    return hf_say(backend->error, HF_E_IO, "simulated failure of a flush; the start is refused");
 }
 
+static int sim_flush(struct hf_backend *backend, uint64_t position)
+{
+    struct sim *sim = sim_of(backend);
+    uint64_t segment = sim->geometry.segment_bytes, from = position - position % segment;
+    if (sim_gone(sim->disk))
+        return hf_say(backend->error, HF_E_IO, "the simulated process ended in a flush");
+    if (sim_meets(sim->disk, HF_SIM_FLUSH_ERROR))
+        return flush_failed(backend, from);
+    sim_settle(sim->disk, from);
+    return 0;
+}
+
+/* ---- space ---- */
+
+static bool disk_is_full(struct hf_sim_disk *disk)
+{
+    if (disk->full_until_ns <= disk->now_ns && sim_meets(disk, HF_SIM_NO_SPACE))
+        disk->full_until_ns = disk->now_ns + 1 + sim_random(disk) % (counts_polls(disk) ? 50 : 500000000);
+    return disk->full_until_ns > disk->now_ns;
+}
+
+static uint64_t slice_end(const struct sim *sim, uint64_t target)
+{
+    const struct hf_sim_disk *disk = sim->disk;
+    uint64_t from = disk->slice.from, end = target;
+    uint64_t segment_end = from - from % disk->segment_bytes + disk->segment_bytes;
+    if (disk->options.fill_bytes != 0 && from + disk->options.fill_bytes < end)
+        end = from + disk->options.fill_bytes;
+    return end < segment_end ? end : segment_end;
+}
+
+/* A new segment is an entry of its directory before anything is written there, and lasts from when the slice ends. */
+static void slice_begin(struct sim *sim, uint64_t target)
+{
+    struct hf_sim_disk *disk = sim->disk;
+    uint64_t segment = disk->slice.from / disk->segment_bytes;
+    assert(segment < SIM_SEGMENTS_MAX);
+    disk->slice.end = slice_end(sim, target);
+    disk->slice.under_way = true;
+    disk->slice.due_ns = disk->now_ns + (disk->options.fill_ns_max == 0 ? 0 : 1 + sim_random(disk) % disk->options.fill_ns_max);
+    if (segment >= disk->segments)
+        disk->segments = segment + 1;
+    disk->segment_have[segment] = disk->segment_bytes;
+}
+
+static void slice_over(struct hf_sim_disk *disk)
+{
+    struct sim_slice *slice = &disk->slice;
+    uint64_t end = slice->end < disk->bytes ? slice->end : disk->bytes;
+    if (!disk->options.keeps_old && slice->from < end) {
+        memset(disk->medium + slice->from, 0, end - slice->from);
+        memset(disk->sectors + slice->from / SIM_SECTOR_BYTES, SIM_CLEAN, (end - slice->from) / SIM_SECTOR_BYTES);
+    }
+    slice->under_way = false;
+    slice->from = slice->end;
+    if (disk->settled < (slice->end + disk->segment_bytes - 1) / disk->segment_bytes)
+        disk->settled = (slice->end + disk->segment_bytes - 1) / disk->segment_bytes;
+}
+
+static void fill(struct sim *sim)
+{
+    struct hf_sim_disk *disk = sim->disk;
+    uint64_t target = sim->appended + sim->geometry.ahead_bytes, capacity = disk->options.capacity_bytes;
+    bool bounded = capacity != 0 && target > capacity;
+    target = (bounded ? capacity : target) & ~(uint64_t)4095;
+    sim->failing = bounded && disk->slice.from >= target;
+    while (sim->starts && !disk->crashed && (disk->slice.under_way || disk->slice.from < target)) {
+        if (!disk->slice.under_way && disk_is_full(disk)) {
+            sim->failing = true;
+            return;
+        }
+        if (!disk->slice.under_way)
+            slice_begin(sim, target);
+        if (disk->slice.due_ns > disk->now_ns || sim_gone(disk))
+            return;
+        slice_over(disk);
+    }
+}
+
+/* A start waits for its first space. */
 static int sim_space_start(struct hf_backend *backend, uint64_t position, void *memory, size_t bytes)
 {
     (void)memory, (void)bytes;
     struct sim *sim = sim_of(backend);
+    struct hf_sim_disk *disk = sim->disk;
+    uint64_t first = position + sim->geometry.ahead_bytes / 2;
+    if (disk->options.capacity_bytes != 0 && first > disk->options.capacity_bytes)
+        first = disk->options.capacity_bytes;
+    assert(disk->segment_bytes == 0 || disk->segment_bytes == sim->geometry.segment_bytes);
+    disk->segment_bytes = sim->geometry.segment_bytes;
+    disk->slice = (struct sim_slice){.from = position};
     sim->appended = position;
-    backend->depth = sim->disk->options.depth;
-    return 0;
+    sim->starts = true;
+    backend->depth = disk->options.depth;
+    for (fill(sim); disk->slice.from < first && !disk->crashed && !sim->failing; fill(sim))
+        if (disk->slice.due_ns > disk->now_ns)
+            hf_sim_disk_set_now(disk, disk->slice.due_ns);
+    if (disk->crashed)
+        return hf_say(backend->error, HF_E_IO, "the simulated process ended while it made log space");
+    return disk->slice.from >= first ? 0 : hf_say(backend->error, HF_E_NO_SPACE, "the simulated disk is full");
 }
 
 static uint64_t sim_space_end(const struct hf_backend *backend)
 {
-    const struct sim *sim = (const struct sim *)(const void *)backend;
-    uint64_t end = sim->appended + sim->geometry.ahead_bytes, capacity = sim->disk->options.capacity_bytes;
-    return capacity != 0 && end > capacity ? capacity : end;
+    return sim_of_const(backend)->disk->slice.from;
 }
 
 static bool sim_space_failing(const struct hf_backend *backend)
 {
-    const struct sim *sim = (const struct sim *)(const void *)backend;
-    uint64_t capacity = sim->disk->options.capacity_bytes;
-    return capacity != 0 && sim->appended + sim->geometry.ahead_bytes > capacity;
+    return sim_of_const(backend)->failing;
 }
 
 static void sim_space_used(struct hf_backend *backend, uint64_t appended, uint64_t durable)
 {
     (void)durable;
     sim_of(backend)->appended = appended;
+    fill(sim_of(backend));
+}
+
+/* ---- appends ---- */
+
+static enum hf_sim_fault fault_of_append(struct hf_sim_disk *disk)
+{
+    static const enum hf_sim_fault faults[] = {HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED,
+                                               HF_SIM_LOST_WRITE,  HF_SIM_MISDIRECTED, HF_SIM_SLOW_WRITE};
+    for (unsigned i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        if (sim_meets(disk, faults[i]))
+            return faults[i];
+    return HF_SIM_FAULTS;
 }
 
 static int sim_append(struct hf_backend *backend, uint64_t position, const void *data, uint32_t bytes)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    assert(disk->count < SIM_INFLIGHT_MAX && bytes % 4096 == 0 && position % 4096 == 0);
-    if (power_gone(disk))
-        return hf_say(backend->error, HF_E_IO, "simulated power cut at position %" PRIu64, position);
-    struct sim_write *write = &disk->writes[disk->count++];
-    *write = (struct sim_write){.position = position, .bytes = bytes, .data = malloc(bytes)};
+    assert(disk->write_count < SIM_INFLIGHT_MAX && bytes % 4096 == 0 && position % 4096 == 0);
+    assert(position + bytes <= disk->slice.from || disk->crashed);
+    if (sim_gone(disk))
+        return hf_say(backend->error, HF_E_IO, "the simulated process ended at position %" PRIu64, position);
+    struct sim_write *write = &disk->writes[disk->write_count++];
+    *write = (struct sim_write){.position = position, .bytes = bytes, .data = malloc(bytes), .fault = fault_of_append(disk)};
     assert(write->data != NULL);
     memcpy(write->data, data, bytes);
-    write->polls = 1 + (unsigned)(next_random(disk) % disk->options.polls_max);
-    write->faulty = ++disk->appends == disk->fail_at;
+    uint64_t took_ns = duration(disk) * (write->fault == HF_SIM_SLOW_WRITE ? 20 + sim_random(disk) % 181 : 1);
+    write->due_ns = disk->now_ns + took_ns;
+    write->cached_ns = disk->now_ns + sim_random(disk) % took_ns;
     return 0;
 }
 
-/* Each sector of what was under way is there or not; all, none and any mixture are equally likely kinds of cut. */
-static void keep_some(struct hf_sim_disk *disk, const struct sim_write *write)
+/* Of a write that failed, or whose flush did, each sector may be anywhere: where it was, lost, or readable and not durable. */
+static void land_failed(struct hf_sim_disk *disk, const struct sim_write *write, uint32_t bytes)
 {
-    uint64_t kind = next_random(disk) % 3;
-    grow(disk, write->position + write->bytes);
-    for (uint32_t at = 0; at < write->bytes; at += SECTOR_BYTES)
-        if (kind == 0 || (kind == 1 && next_random(disk) % 2 == 0))
-            memcpy(disk->log + write->position + at, write->data + at, SECTOR_BYTES);
+    for (uint32_t at = 0; at < bytes; at += SIM_SECTOR_BYTES) {
+        enum sim_sector as = disk->options.buffered ? SIM_STALE : sim_random(disk) % 2 == 0 ? SIM_DIRTY : SIM_CLEAN;
+        if (disk->options.buffered || sim_random(disk) % 3 != 0)
+            sim_land(disk, write->position + at, write->data + at, SIM_SECTOR_BYTES, as);
+    }
 }
 
-static int sim_fault(struct hf_backend *backend, const struct sim_write *write, struct hf_append_done *done)
+static int append_failed(struct hf_backend *backend, const struct sim_write *write)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    if (disk->fault == HF_SIM_FENCED) {
-        *done = (struct hf_append_done){.position = write->position, .outcome = HF_APPEND_FENCED};
-        return 1;
-    }
-    keep_some(disk, write);
-    return hf_say(backend->error, HF_E_IO, "simulated %s write at position %" PRIu64,
-                  disk->fault == HF_SIM_WRITE_SHORT ? "short" : "failed", write->position);
+    bool is_short = write->fault == HF_SIM_WRITE_SHORT;
+    uint32_t bytes = is_short ? (uint32_t)(sim_random(disk) % (write->bytes / SIM_SECTOR_BYTES)) * SIM_SECTOR_BYTES : write->bytes;
+    if (is_short && bytes != 0)
+        sim_land(disk, write->position, write->data, bytes, SIM_DIRTY);
+    else if (!is_short)
+        land_failed(disk, write, bytes);
+    return hf_say(backend->error, HF_E_IO, "simulated %s at position %" PRIu64, hf_sim_fault_name(write->fault), write->position);
 }
 
-static void write_gone(struct hf_sim_disk *disk, unsigned index)
+/* One write that is over: reported, or the error it ended with. */
+static int report(struct hf_backend *backend, unsigned index, struct hf_append_done *done)
 {
-    free(disk->writes[index].data);
-    disk->writes[index] = disk->writes[--disk->count];
+    struct hf_sim_disk *disk = sim_of(backend)->disk;
+    const struct sim_write *write = &disk->writes[index];
+    int e = 0;
+    *done = (struct hf_append_done){.position = write->position, .outcome = HF_APPEND_DURABLE};
+    if (write->fault == HF_SIM_FENCED)
+        done->outcome = HF_APPEND_FENCED;
+    else if (write->fault == HF_SIM_WRITE_ERROR || write->fault == HF_SIM_WRITE_SHORT || write->fault == HF_SIM_FLUSH_ERROR)
+        e = append_failed(backend, write);
+    else
+        sim_block_add(disk, write);
+    sim_write_gone(disk, index);
+    return e;
 }
 
 static int sim_poll(struct hf_backend *backend, struct hf_append_done *done, unsigned max)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
     unsigned n = 0;
-    if (disk->count != 0 && power_gone(disk))
-        return hf_say(backend->error, HF_E_IO, "simulated power cut while writing");
-    for (unsigned i = 0; i < disk->count && n < max;) {
-        struct sim_write *write = &disk->writes[i];
-        if (--write->polls != 0) {
+    if (disk->crashed || (disk->write_count != 0 && sim_gone(disk)))
+        return hf_say(backend->error, HF_E_IO, "the simulated process ended while it was writing");
+    disk->now_ns += counts_polls(disk);
+    sim_advance(disk);
+    for (unsigned i = 0; i < disk->write_count && n < max;) {
+        if (!disk->writes[i].over) {
             i++;
             continue;
         }
-        if (write->faulty)
-            return sim_fault(backend, write, done);
-        grow(disk, write->position + write->bytes);
-        memcpy(disk->log + write->position, write->data, write->bytes);
-        done[n++] = (struct hf_append_done){.position = write->position, .outcome = HF_APPEND_DURABLE};
-        write_gone(disk, i);
+        int e = report(backend, i, &done[n++]);
+        if (e != 0)
+            return e;
     }
-    return (int)n;
+    fill(sim_of(backend));
+    return disk->crashed ? hf_say(backend->error, HF_E_IO, "the simulated process ended while it made log space") : (int)n;
 }
 
 static int sim_event_fd(const struct hf_backend *backend)
@@ -247,17 +358,38 @@ static int sim_event_fd(const struct hf_backend *backend)
     return -1;
 }
 
-static uint64_t sim_segments(const struct hf_backend *backend)
+static uint64_t sim_now_ns(const struct hf_backend *backend)
 {
-    const struct sim *sim = (const struct sim *)(const void *)backend;
-    return sim->geometry.segment_bytes == 0 ? 0 : (sim->disk->bytes + sim->geometry.segment_bytes - 1) / sim->geometry.segment_bytes;
+    return sim_of_const(backend)->disk->now_ns;
 }
 
+static void sim_wait(struct hf_backend *backend, bool under_way)
+{
+    struct hf_sim_disk *disk = sim_of(backend)->disk;
+    uint64_t next_ns = hf_sim_disk_next_ns(disk), most_ns = disk->now_ns + (under_way ? 1000000 : 20000);
+    if (!counts_polls(disk))
+        hf_sim_disk_set_now(disk, next_ns < most_ns && next_ns > disk->now_ns ? next_ns : most_ns);
+}
+
+static uint64_t sim_segments(const struct hf_backend *backend)
+{
+    return sim_of_const(backend)->disk->segments;
+}
+
+/* A process that lives ends its writes before it lets go of the lock; what they report no longer matters. */
 static void sim_close(struct hf_backend *backend)
 {
     struct sim *sim = sim_of(backend);
+    struct hf_sim_disk *disk = sim->disk;
+    while (sim->starts && !disk->crashed && disk->write_count != 0) {
+        disk->writes[0].cached_ns = disk->writes[0].due_ns = disk->now_ns;
+        disk->writes[0].orphan = true;
+        sim_advance(disk);
+    }
+    if (sim->starts && !disk->crashed)
+        disk->slice.under_way = false;
     if (!sim->shared)
-        sim->disk->locked = false;
+        disk->locked = false;
     free(sim);
 }
 
@@ -278,6 +410,8 @@ static const struct hf_backend_ops sim_ops = {
     .append = sim_append,
     .poll = sim_poll,
     .event_fd = sim_event_fd,
+    .now_ns = sim_now_ns,
+    .wait = sim_wait,
     .segments = sim_segments,
     .close = sim_close,
 };
@@ -291,92 +425,10 @@ int hf_backend_sim_open(struct hf_sim_disk *disk, struct hf_backend **out, char 
     }
     sim->base.ops = &sim_ops;
     sim->base.depth = 1;
+    sim->base.reads_alone = true;
+    sim->base.seed = (uint32_t)disk->options.seed | 1;
     sim->shared = true;
     sim->disk = disk;
     *out = &sim->base;
     return 0;
-}
-
-struct hf_sim_disk *hf_sim_disk_new(const struct hf_sim_options *options)
-{
-    struct hf_sim_disk *disk = calloc(1, sizeof *disk);
-    assert(disk != NULL);
-    disk->options = *options;
-    disk->options.depth = options->depth != 0 ? options->depth : 1;
-    disk->options.polls_max = options->polls_max != 0 ? options->polls_max : 1;
-    disk->random = options->seed * 2 + 1;
-    return disk;
-}
-
-void hf_sim_disk_restart(struct hf_sim_disk *disk)
-{
-    while (disk->count != 0) {
-        keep_some(disk, &disk->writes[disk->count - 1]);
-        write_gone(disk, disk->count - 1);
-    }
-    disk->crashed = disk->locked = false;
-    disk->crash_at = 0;
-    disk->fail_at = 0;
-}
-
-void hf_sim_disk_free(struct hf_sim_disk *disk)
-{
-    hf_sim_disk_restart(disk);
-    free(disk->log);
-    free(disk);
-}
-
-void hf_sim_disk_crash_after(struct hf_sim_disk *disk, uint64_t operations)
-{
-    disk->crash_at = disk->operations + operations;
-}
-
-bool hf_sim_disk_crashed(const struct hf_sim_disk *disk)
-{
-    return disk->crashed;
-}
-
-void hf_sim_disk_fail_append(struct hf_sim_disk *disk, uint64_t appends, enum hf_sim_fault fault)
-{
-    disk->fail_at = disk->appends + appends;
-    disk->fault = fault;
-}
-
-void hf_sim_disk_set_capacity(struct hf_sim_disk *disk, uint64_t bytes)
-{
-    disk->options.capacity_bytes = bytes;
-}
-
-void hf_sim_disk_flip(struct hf_sim_disk *disk, uint64_t position, uint8_t mask)
-{
-    assert(position < disk->bytes);
-    disk->log[position] ^= mask;
-}
-
-void hf_sim_disk_flip_manifest(struct hf_sim_disk *disk, unsigned copy, uint32_t offset, uint8_t mask)
-{
-    assert(copy < HF_MANIFEST_COPIES && offset < HF_MANIFEST_BYTES);
-    disk->manifest[copy][offset] ^= mask;
-}
-
-void hf_sim_disk_wipe(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes)
-{
-    if (position + bytes > disk->bytes)
-        bytes = disk->bytes - position;
-    memset(disk->log + position, 0, bytes);
-}
-
-uint8_t *hf_sim_disk_at(struct hf_sim_disk *disk, uint64_t position)
-{
-    return position < disk->bytes ? disk->log + position : NULL;
-}
-
-uint8_t *hf_sim_disk_manifest(struct hf_sim_disk *disk, unsigned copy)
-{
-    return disk->manifest[copy];
-}
-
-uint64_t hf_sim_disk_bytes(const struct hf_sim_disk *disk)
-{
-    return disk->bytes;
 }

@@ -5,10 +5,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum { GROWN_BYTES = 64 << 10 /* an open block of this size need not wait for its turn in the stagger */ };
 
@@ -317,35 +315,18 @@ int hf_log_drain(struct hf_log *log, uint64_t now_ns)
     return reaped + sent;
 }
 
-static void wait_for_writes(const struct hf_log *log)
-{
-    struct pollfd done = {.fd = hf_log_event_fd(log), .events = POLLIN};
-    const struct timespec pause = {.tv_nsec = 20000};
-    if (done.fd >= 0 && log->flight_count != 0)
-        poll(&done, 1, 1);
-    else
-        nanosleep(&pause, NULL);
-}
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Drains until nothing is left; engine time goes on from the last submission. Space that cannot be had any more ends the wait. */
 static int drain_all(struct hf_log *log, uint64_t base_ns, uint64_t start_ns)
 {
     while (hf_log_pending(log)) {
-        int work = hf_log_drain(log, base_ns + (monotonic_ns() - start_ns));
+        int work = hf_log_drain(log, base_ns + (log->backend->ops->now_ns(log->backend) - start_ns));
         if (work < 0)
             return work;
         if (log->holds && !fits(log, &log->held) && log->flight_count == 0 && log->backend->ops->space_failing(log->backend))
             return hf_say(log->error, fatal(log, HF_E_NO_SPACE),
                           "no log space is left for what was claimed at position %" PRIu64 "; make room on the disk", log->held.position);
         if (work == 0)
-            wait_for_writes(log);
+            log->backend->ops->wait(log->backend, log->flight_count != 0);
     }
     return 0;
 }
@@ -356,7 +337,8 @@ int hf_log_stop(struct hf_log *log)
         return log->fatal;
     if (!log->started || log->stopped)
         return 0;
-    uint64_t base_ns = log->last_submit_ns > log->tip.time_ns ? log->last_submit_ns : log->tip.time_ns, start_ns = monotonic_ns();
+    uint64_t base_ns = log->last_submit_ns > log->tip.time_ns ? log->last_submit_ns : log->tip.time_ns;
+    uint64_t start_ns = log->backend->ops->now_ns(log->backend);
     int e = drain_all(log, base_ns, start_ns);
     if (e == 0 && log->unsealed) {
         log->closing = hf_log_buffer_close(log->buffer, true);

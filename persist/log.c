@@ -112,7 +112,8 @@ static int format(struct hf_log *log)
     const struct hf_log_options *o = &log->options;
     log->manifest = (struct hf_manifest){
         .partitions = o->partitions, .block_max = o->block_max, .segment_bytes = o->segment_bytes, .created_ns = o->wall_ns};
-    if (getrandom(&log->manifest.seed, sizeof log->manifest.seed, 0) != sizeof log->manifest.seed)
+    log->manifest.seed = log->backend->seed;
+    if (log->manifest.seed == 0 && getrandom(&log->manifest.seed, sizeof log->manifest.seed, 0) != sizeof log->manifest.seed)
         return hf_say(log->error, HF_E_IO, "the system gives no random numbers");
     log->info.fresh = true;
     return hf_log_manifest_write(log);

@@ -33,6 +33,7 @@ struct hf_scan {
     struct chunk chunks[CHUNKS];
     pthread_t threads[THREADS];
     unsigned thread_count;
+    struct hf_read_cursor cursor; /* of the thread that asks, where it reads alone */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
@@ -102,14 +103,30 @@ int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry,
         scan->chunks[i].memory = scan->memory + i * scan->chunk_bytes;
     pthread_mutex_init(&scan->mutex, NULL);
     pthread_cond_init(&scan->changed, NULL);
-    while (scan->thread_count < THREADS && pthread_create(&scan->threads[scan->thread_count], NULL, scan_main, scan) == 0)
+    while (!backend->reads_alone && scan->thread_count < THREADS &&
+           pthread_create(&scan->threads[scan->thread_count], NULL, scan_main, scan) == 0)
         scan->thread_count++;
-    if (scan->thread_count == 0) {
-        hf_scan_close(scan);
-        return hf_say(error, HF_E_MEMORY, "cannot start the thread that reads the log ahead");
-    }
     *out = scan;
     return 0;
+}
+
+/* Returns when the chunk is in memory. */
+static void chunk_await(struct hf_scan *scan, uint64_t number)
+{
+    struct chunk *chunk = &scan->chunks[number % CHUNKS];
+    pthread_mutex_lock(&scan->mutex);
+    assert(number + KEPT > scan->asked);
+    if (number > scan->asked) {
+        scan->asked = number;
+        pthread_cond_broadcast(&scan->changed);
+    }
+    if (scan->thread_count == 0 && chunk->ready != number + 1) {
+        read_chunk(scan, &scan->cursor, number);
+        chunk->ready = number + 1;
+    }
+    while (chunk->ready != number + 1)
+        pthread_cond_wait(&scan->changed, &scan->mutex);
+    pthread_mutex_unlock(&scan->mutex);
 }
 
 int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, bool *missing, char *error)
@@ -119,16 +136,8 @@ int hf_scan_at(struct hf_scan *scan, uint64_t position, const uint8_t **at, bool
     *missing = false;
     if (number >= scan->end)
         return 0;
-    pthread_mutex_lock(&scan->mutex);
-    assert(number + KEPT > scan->asked);
-    if (number > scan->asked) {
-        scan->asked = number;
-        pthread_cond_broadcast(&scan->changed);
-    }
+    chunk_await(scan, number);
     const struct chunk *chunk = &scan->chunks[number % CHUNKS];
-    while (chunk->ready != number + 1)
-        pthread_cond_wait(&scan->changed, &scan->mutex);
-    pthread_mutex_unlock(&scan->mutex);
     if (chunk->error != 0)
         return hf_say(error, chunk->error, "%s", chunk->sentence);
     *at = chunk->memory + position % scan->chunk_bytes;
@@ -144,6 +153,7 @@ void hf_scan_close(struct hf_scan *scan)
     pthread_mutex_unlock(&scan->mutex);
     for (unsigned i = 0; i < scan->thread_count; i++)
         pthread_join(scan->threads[i], NULL);
+    scan->backend->ops->read_end(scan->backend, &scan->cursor);
     pthread_cond_destroy(&scan->changed);
     pthread_mutex_destroy(&scan->mutex);
     munmap(scan->memory, CHUNKS * scan->chunk_bytes);

@@ -1,7 +1,7 @@
 /* The log read forward in large pieces, by threads that stay a few pieces ahead.
  *
- * Owner: one thread; the reading threads are the scan's own. Memory: a few chunks, freed by close. Spans handed out stay valid until a span
- * two chunks further is asked for. Failure: enum hf_error, sentence in `error`. */
+ * Owner: one thread; the reading threads are the scan's own, and where there are none the owner reads. Memory: a few chunks, freed by
+ * close. Spans handed out stay valid until a span two chunks further is asked for. Failure: enum hf_error, sentence in `error`. */
 #ifndef HF_PERSIST_SCAN_H
 #define HF_PERSIST_SCAN_H
 

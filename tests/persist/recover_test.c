@@ -245,7 +245,7 @@ static void a_failed_short_or_fenced_write_is_fatal_and_stays_so(void **state)
         assert_int_equal(help_write_many(help, 5, 160), 0);
         assert_int_equal(help_settle(help), 0);
         uint64_t durable = hf_log_durable(help->log);
-        hf_sim_disk_fail_append(disk_of(help), 1, faults[i]);
+        hf_sim_disk_plan(disk_of(help), faults[i], 1);
         help_write(help, 160);
         assert_int_equal(help_settle(help), HF_E_IO);
         assert_int_equal(hf_log_drain(help->log, help->now_ns + 1000000), HF_E_IO);

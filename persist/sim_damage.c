@@ -1,0 +1,189 @@
+/* Damage at rest on a simulated disk, and what the next start must make of it. */
+#include "persist/sim_disk_p.h"
+#include "wire/block.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sim_block_add(struct hf_sim_disk *disk, const struct sim_write *write)
+{
+    struct hf_block head;
+    memcpy(&head, write->data, sizeof head);
+    sim_grow(disk, write->position + write->bytes);
+    memcpy(disk->truth + write->position, write->data, write->bytes);
+    if (disk->block_count == disk->block_room) {
+        disk->block_room = disk->block_room == 0 ? 256 : 2 * disk->block_room;
+        disk->blocks = realloc(disk->blocks, disk->block_room * sizeof *disk->blocks);
+        assert(disk->blocks != NULL);
+    }
+    uint64_t at = disk->block_count++;
+    for (; at > 0 && disk->blocks[at - 1].position > write->position; at--)
+        disk->blocks[at] = disk->blocks[at - 1];
+    disk->blocks[at] = (struct sim_block){
+        .position = write->position, .stated = head.durable, .term = head.term, .bytes = write->bytes, .length = head.length};
+}
+
+void sim_blocks_cut(struct hf_sim_disk *disk, const uint8_t *image)
+{
+    struct hf_manifest manifest;
+    if (hf_manifest_decode(image, HF_MANIFEST_BYTES, &manifest) != 0)
+        return;
+    const struct hf_beginning *newest = hf_manifest_newest(&manifest);
+    while (newest != NULL && disk->block_count != 0 && disk->blocks[disk->block_count - 1].position >= newest->position &&
+           disk->blocks[disk->block_count - 1].term < newest->term)
+        disk->block_count--;
+}
+
+/* ---- damage ---- */
+
+static void flip(struct hf_sim_disk *disk, uint64_t position, uint8_t mask)
+{
+    disk->medium[position] ^= mask;
+    if (disk->sectors[position / SIM_SECTOR_BYTES] != SIM_CLEAN)
+        disk->cache[position] ^= mask;
+}
+
+void hf_sim_disk_flip(struct hf_sim_disk *disk, uint64_t position, uint8_t mask)
+{
+    assert(position < disk->bytes);
+    flip(disk, position, mask);
+}
+
+void hf_sim_disk_flip_manifest(struct hf_sim_disk *disk, unsigned copy, uint32_t offset, uint8_t mask)
+{
+    assert(copy < HF_MANIFEST_COPIES && offset < HF_MANIFEST_BYTES);
+    disk->manifest[copy].now[offset] ^= mask;
+    disk->manifest[copy].medium[offset] ^= mask;
+}
+
+void hf_sim_disk_wipe(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes)
+{
+    if (position + bytes > disk->bytes)
+        bytes = disk->bytes - position;
+    memset(disk->medium + position, 0, bytes);
+    memset(disk->sectors + position / SIM_SECTOR_BYTES, SIM_CLEAN, bytes / SIM_SECTOR_BYTES);
+}
+
+bool hf_sim_disk_rot(struct hf_sim_disk *disk)
+{
+    uint64_t end = disk->segments * disk->segment_bytes;
+    if (end > disk->bytes)
+        end = disk->bytes;
+    if (end == 0)
+        return false;
+    uint64_t place = sim_random(disk) % end;
+    if (disk->block_count != 0 && sim_random(disk) % 4 != 0) {
+        const struct sim_block *block = &disk->blocks[sim_random(disk) % disk->block_count];
+        place = block->position + sim_random(disk) % block->bytes;
+    }
+    uint64_t sector = place / SIM_SECTOR_BYTES * SIM_SECTOR_BYTES;
+    for (uint64_t bits = 1 + sim_random(disk) % 4; bits != 0; bits--) {
+        uint64_t bit = sim_random(disk) % (SIM_SECTOR_BYTES * 8);
+        flip(disk, sector + bit / 8, (uint8_t)(1u << bit % 8));
+    }
+    disk->counts[HF_SIM_ROT]++;
+    return true;
+}
+
+void hf_sim_disk_rot_manifest(struct hf_sim_disk *disk, unsigned copy)
+{
+    hf_sim_disk_flip_manifest(disk, copy, (uint32_t)(sim_random(disk) % HF_MANIFEST_BYTES), (uint8_t)(1u << sim_random(disk) % 8));
+    disk->counts[HF_SIM_MANIFEST_ROT]++;
+}
+
+bool hf_sim_disk_lose_segment(struct hf_sim_disk *disk)
+{
+    if (disk->segments < 2)
+        return false;
+    uint64_t segment = sim_random(disk) % (disk->segments - 1);
+    bool is_short = sim_random(disk) % 2 == 0;
+    disk->segment_have[segment] = is_short ? 4096 * (sim_random(disk) % (disk->segment_bytes / 4096)) : 0;
+    disk->counts[HF_SIM_SEGMENT_GONE]++;
+    return true;
+}
+
+void hf_sim_disk_repair(struct hf_sim_disk *disk)
+{
+    for (uint64_t i = 0; i < disk->block_count; i++) {
+        const struct sim_block *block = &disk->blocks[i];
+        memcpy(disk->medium + block->position, disk->truth + block->position, block->bytes);
+        memset(disk->sectors + block->position / SIM_SECTOR_BYTES, SIM_CLEAN, block->bytes / SIM_SECTOR_BYTES);
+    }
+    for (uint64_t i = 0; i < disk->settled; i++)
+        disk->segment_have[i] = disk->segment_bytes;
+    for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++) {
+        struct sim_manifest *copy = &disk->manifest[i];
+        memcpy(copy->now, copy->truth, sizeof copy->now);
+        memcpy(copy->medium, copy->truth, sizeof copy->medium);
+    }
+}
+
+/* ---- what a start must make of it ---- */
+
+struct stated {
+    uint64_t position; /* the manifest, or an intact block, says that all before this was durable */
+    bool manifest, stale, all;
+};
+
+/* What is left of the manifest: nothing; a copy older than the newest; or the newest, which states where its last term began. */
+static struct stated look_at_manifest(const struct hf_sim_disk *disk)
+{
+    struct stated stated = {0};
+    struct hf_manifest manifest;
+    uint64_t newest = 0, believed = 0;
+    for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++)
+        if (hf_manifest_decode(disk->manifest[i].truth, disk->manifest[i].bytes, &manifest) == 0 && manifest.sequence > newest)
+            newest = manifest.sequence;
+    for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++) {
+        if (hf_manifest_decode(disk->manifest[i].now, disk->manifest[i].bytes, &manifest) != 0 || manifest.sequence < believed)
+            continue;
+        const struct hf_beginning *beginning = hf_manifest_newest(&manifest);
+        believed = manifest.sequence;
+        stated = (struct stated){.manifest = true, .position = beginning == NULL ? 0 : beginning->position, .all = manifest.clean};
+    }
+    stated.stale = believed < newest;
+    return stated;
+}
+
+static bool intact(const struct hf_sim_disk *disk, const struct sim_block *block)
+{
+    uint8_t now[SIM_SECTOR_BYTES];
+    for (uint64_t at = 0; at < block->length; at += SIM_SECTOR_BYTES) {
+        uint64_t bytes = block->length - at < SIM_SECTOR_BYTES ? block->length - at : SIM_SECTOR_BYTES;
+        sim_look(disk, block->position + at, now, sizeof now);
+        if (memcmp(now, disk->truth + block->position + at, bytes) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool segments_lack(const struct hf_sim_disk *disk, uint64_t from)
+{
+    bool lacks = false;
+    for (uint64_t i = from; i < disk->segments; i++)
+        lacks = lacks || disk->segment_have[i] < disk->segment_bytes;
+    return lacks;
+}
+
+enum hf_sim_promise hf_sim_disk_promise(const struct hf_sim_disk *disk, uint64_t *kept)
+{
+    struct stated stated = look_at_manifest(disk);
+    uint64_t first = 0;
+    while (first < disk->block_count && intact(disk, &disk->blocks[first]))
+        first++;
+    bool all = first == disk->block_count;
+    *kept = first == 0 ? 0 : disk->blocks[first - 1].position + disk->blocks[first - 1].length;
+    if (!stated.manifest)
+        return stated.stale && disk->segments != 0 ? HF_SIM_REFUSES : HF_SIM_KEEPS;
+    if (all)
+        return stated.stale || segments_lack(disk, 0) ? HF_SIM_EITHER : HF_SIM_KEEPS;
+    uint64_t hole = disk->blocks[first].position;
+    for (uint64_t i = first + 1; i < disk->block_count; i++)
+        if (disk->blocks[i].stated > hole && intact(disk, &disk->blocks[i]))
+            return HF_SIM_REFUSES;
+    uint64_t segment = hole / disk->segment_bytes;
+    if (disk->segment_have[segment] <= hole % disk->segment_bytes && segment + 1 < disk->segments && disk->segment_have[segment + 1] != 0)
+        return HF_SIM_REFUSES;
+    return stated.all || stated.position > hole ? HF_SIM_REFUSES : HF_SIM_LEFT_OVER;
+}
