@@ -252,6 +252,7 @@ static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
         .shard_count = node->shard_count,
         .partitions = node->partitions,
         .retention_ms = options->retention_ns / 1000000,
+        .session_idle_ns = options->session_idle_ns,
         .term = node->term,
         .requests_max = 16384,
         .async_durability = options->durability == HF_DURABILITY_ASYNC,

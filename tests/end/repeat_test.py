@@ -32,8 +32,11 @@ class Repeat(harness.EndTest):
         self.client.provide('OTHER', 1, 1000)
 
     def restart(self, shards=1):
+        self.restart_with(shards=shards)
+
+    def restart_with(self, *options, **more):
         self.engine.kill()
-        self.engine = self.start(shards=shards)
+        self.engine = self.start(*options, **more)
         self.client = self.connect(self.engine)
 
     def test_one_order_a_hundred_times_at_once_is_one_order(self):
@@ -155,6 +158,30 @@ class Repeat(harness.EndTest):
         self.assertEqual(again.session, self.client.session)
         again.send(p.place(identity, [('GOOD', 1, 3)]), request=number)
         self.assertEqual(again.receive().payload, first.payload)
+
+    def test_a_session_expires_when_it_is_left_alone_and_its_ids_do_not(self):
+        self.restart_with('--session-idle', '0.2')
+        identity, receipt = self.client.fresh('GOOD'), self.client.fresh('OTHER')
+        commands = p.place(identity, [('GOOD', 1, 3)]), p.stock(p.RECEIVE, receipt, 'OTHER', 1, 7)
+        self.assertEqual([(answer.result, answer.repeated) for answer in self.client.ask(*commands)], [('OK', False)] * 2)
+        old, kept = self.client.session, self.connect(self.engine)
+        self.client.close()
+
+        def expired():
+            again = self.connect(self.engine, session=old)
+            again.close()  # each look takes it up anew, so the next one waits for longer
+            harness.time.sleep(0.05 + expired.looks / 20)
+            expired.looks += 1
+            return again.session != old
+        expired.looks = 0
+        self.eventually(expired, 'a session that was left alone expired')
+        again = self.connect(self.engine)
+        self.assertEqual([(answer.result, answer.repeated) for answer in again.ask(*commands)], [('OK', True)] * 2)
+        self.assertEqual((again.cell('GOOD', 1)['reserved'], again.cell('OTHER', 1)['sellable']), (3, 1007))
+        again.send_raw(p.frame(p.REQUEST, old, 2, count=1, payload=p.get_cell('GOOD', 1)))
+        got = again.receive()
+        self.assertEqual((got.kind, got.result), (p.REFUSED, 'SESSION_EXPIRED'))
+        self.assertEqual(kept.one(p.get_cell('GOOD', 1)).result, 'OK', 'a session with a connection does not expire, however quiet')
 
     def test_the_same_id_twice_in_one_frame(self):
         raw = p.place(self.client.fresh('GOOD'), [('GOOD', 1, 3)])

@@ -81,6 +81,7 @@ static void defaults_hold_a_million_skus_and_sixteen_million_orders(void **state
     assert_int_equal(options.cells_max, 1 << 21);
     assert_int_equal(options.retention_ns, 600000000000ull);
     assert_int_equal(options.clock_gap_max_ns, 3600000000000ull);
+    assert_int_equal(options.session_idle_ns, 60000000000ull);
     assert_int_equal(options.log_ahead_bytes, 128 << 20);
     assert_int_equal(options.idle, HF_IDLE_SLEEP);
     assert_int_equal(options.drainer, HF_DRAINER_INLINE);
@@ -95,7 +96,7 @@ static void every_flag_lands_in_its_field(void **state)
         parse("--data d --listen tcp://127.0.0.1:1 --listen=tcp://[::1]:0 --shards 2 --cpus 0,4-5 --partitions 512 --durability async "
               "--max-skus 1 --max-orders 2 --max-cells 3 --max-lines 4 --max-command-ids 5 --max-limits 6 --retention 0.5 "
               "--log-ahead 64M --drainer thread --idle spin --prefault --max-clock-gap 1.25 --accept-clock --insecure-listen "
-              "--log-backend null --log-level warn --segment-bytes 8M --block-max 256K"),
+              "--log-backend null --log-level warn --segment-bytes 8M --block-max 256K --session-idle 1.5"),
         0);
     assert_int_equal(options.listen_count, 2);
     assert_string_equal(options.listen[1], "tcp://[::1]:0");
@@ -116,6 +117,7 @@ static void every_flag_lands_in_its_field(void **state)
     assert_int_equal(options.idle, HF_IDLE_SPIN);
     assert_true(options.prefault && options.accept_clock && options.insecure_listen);
     assert_int_equal(options.clock_gap_max_ns, 1250000000);
+    assert_int_equal(options.session_idle_ns, 1500000000);
     assert_int_equal(options.log_backend, HF_LOG_CHOICE_NULL);
     assert_int_equal(options.log_level, HF_LEVEL_WARN);
     assert_int_equal(options.segment_bytes, 8 << 20);
@@ -186,7 +188,7 @@ static void the_help_names_every_flag(void **state)
         "data",        "listen",        "shards",          "cpus",       "partitions",   "durability", "max-skus", "max-orders",
         "max-cells",   "max-lines",     "max-command-ids", "max-limits", "retention",    "log-ahead",  "drainer",  "idle",
         "prefault",    "max-clock-gap", "accept-clock",    "config",     "check-config", "version",    "help",     "insecure-listen",
-        "log-backend", "log-level",     "segment-bytes",   "block-max"};
+        "log-backend", "log-level",     "segment-bytes",   "block-max",  "session-idle"};
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
