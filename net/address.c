@@ -14,7 +14,18 @@
 #include "net/net.h"
 #include "net/transport.h"
 
-enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50 };
+enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50, HF_DATAGRAM_SOCKET_BYTES = 8 << 20 };
+
+static const char *const hf_schemes[HF_CARRIERS] = {
+    [HF_CARRIER_TCP] = "tcp://", [HF_CARRIER_UNIX] = "unix://", [HF_CARRIER_UDP] = "udp://", [HF_CARRIER_LOOPBACK] = "loopback://"};
+
+enum hf_carrier hf_address_carrier(const char *address)
+{
+    unsigned carrier = 0;
+    while (carrier < HF_CARRIERS && (!hf_schemes[carrier] || strncmp(address, hf_schemes[carrier], strlen(hf_schemes[carrier])) != 0))
+        carrier++;
+    return (enum hf_carrier)carrier;
+}
 
 /* HOST and PORT of tcp://HOST:PORT; brackets around an IPv6 host are taken off. */
 static bool hf_address_split(const char *address, char *host, size_t host_max, char *port, size_t port_max)
@@ -56,7 +67,7 @@ static int hf_address_bind(int fd, const struct addrinfo *info, enum hf_sharing 
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     for (int i = 0; i < HF_PORT_TRIES; i++) {
         bound = bound || bind(fd, info->ai_addr, info->ai_addrlen) == 0;
-        if (bound && listen(fd, HF_LISTEN_BACKLOG) == 0) {
+        if (bound && (info->ai_socktype == SOCK_DGRAM || listen(fd, HF_LISTEN_BACKLOG) == 0)) {
             if (sharing == HF_PORT_FIRST)
                 setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
             return 0;
@@ -83,41 +94,65 @@ static uint16_t hf_address_port(int fd)
     return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
 }
 
-static int hf_address_open(const char *address, const struct addrinfo *info, enum hf_sharing sharing, int *fd, uint16_t *port)
+/* Accepted sockets inherit these from the one that listens. A peer that vanished without a word is noticed within 90 s. */
+static void hf_address_tune_stream(int fd)
 {
     const int on = 1, idle_s = 60, interval_s = 10, probes = 3;
-    int socket_fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (socket_fd < 0)
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+/* Datagrams leave whole or not at all, and as many as may be wait for the loop. */
+static void hf_address_tune_datagrams(int fd, int family)
+{
+    const int bytes = HF_DATAGRAM_SOCKET_BYTES, four = IP_PMTUDISC_DO, six = IPV6_PMTUDISC_DO;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &six, sizeof six);
+    else
+        setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &four, sizeof four);
+}
+
+static int hf_address_open(const char *address, const struct addrinfo *info, enum hf_sharing sharing, struct hf_socket *out)
+{
+    const int on = 1;
+    int fd = socket(info->ai_family, info->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
         return hf_net_fail(HF_E_IO, "cannot listen on %s: no socket: %s", address, strerror(errno));
-    /* Accepted sockets inherit these from the one that listens. A peer that vanished without a word is noticed within 90 s. */
-    setsockopt(socket_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    setsockopt(socket_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(socket_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-    setsockopt(socket_fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    if (info->ai_socktype == SOCK_STREAM)
+        hf_address_tune_stream(fd);
+    else
+        hf_address_tune_datagrams(fd, info->ai_family);
     if (info->ai_family == AF_INET6)
-        setsockopt(socket_fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (hf_address_bind(socket_fd, info, sharing) != 0) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (hf_address_bind(fd, info, sharing) != 0) {
         int error = errno;
-        close(socket_fd);
+        close(fd);
         if (error == EADDRINUSE)
             return hf_net_fail(
                 HF_E_IO, "cannot listen on %s: the port is in use; stop the program that has it or choose another with --listen", address);
         return hf_net_fail(HF_E_IO, "cannot listen on %s: %s", address, strerror(error));
     }
-    *fd = socket_fd;
-    *port = hf_address_port(socket_fd);
+    *out = (struct hf_socket){
+        .fd = fd, .carrier = info->ai_socktype == SOCK_DGRAM ? HF_CARRIER_UDP : HF_CARRIER_TCP, .port = hf_address_port(fd), .lock_fd = -1};
     return 0;
 }
 
-int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharing, int *fd, uint16_t *port)
+static int hf_address_listen_ip(const char *address, int type, bool insecure, enum hf_sharing sharing, struct hf_socket *out)
 {
     char host[256], service[8];
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = type, .ai_flags = AI_PASSIVE};
     struct addrinfo *info = NULL;
     if (!hf_address_split(address, host, sizeof host, service, sizeof service))
-        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write tcp://HOST:PORT, an IPv6 address in brackets", address);
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write tcp://HOST:PORT or udp://HOST:PORT, an IPv6 address in brackets",
+                           address);
     if (strtoul(service, NULL, 10) > UINT16_MAX)
         return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': a port is a number up to 65535", address);
     int failed = getaddrinfo(host, service, &hints, &info);
@@ -131,7 +166,19 @@ int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharin
             "[::1], or say --insecure-listen on a network you trust",
             address);
     else
-        error = hf_address_open(address, info, sharing, fd, port);
+        error = hf_address_open(address, info, sharing, out);
     freeaddrinfo(info);
     return error;
+}
+
+int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharing, struct hf_socket *out)
+{
+    switch (hf_address_carrier(address)) {
+    case HF_CARRIER_TCP:
+        return hf_address_listen_ip(address, SOCK_STREAM, insecure, sharing, out);
+    case HF_CARRIER_UNIX:
+        return hf_unix_listen(address, sharing, out);
+    default:
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': an address is tcp://HOST:PORT, udp://HOST:PORT or unix://PATH", address);
+    }
 }

@@ -70,7 +70,8 @@ struct hf_connection *hf_connections_take(struct hf_connections *table, struct h
         return NULL;
     uint32_t index = table->free[--table->free_count];
     struct hf_connection *connection = &table->all[index];
-    *connection = (struct hf_connection){.transport = transport, .index = index, .session = HF_NONE, .fd = -1};
+    *connection = (struct hf_connection){
+        .transport = transport, .carrier = transport->carrier, .index = index, .session = HF_NONE, .fd = -1};
     return connection;
 }
 

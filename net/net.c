@@ -34,6 +34,7 @@ struct hf_net {
     struct hf_connections connections;
     struct hf_net_status status;
     struct hf_welcome welcome;
+    uint16_t ports[HF_CARRIERS][64];
     uint64_t now_ns, sweep_ns, session_idle_ns;
     unsigned listener_count;
     struct {
@@ -171,6 +172,7 @@ static void hf_net_take_hello(struct hf_net *net, struct hf_connection *connecti
         hf_session_attach(&net->sessions, session, connection);
     connection->since_ns = 0;
     net->welcome.engine_time_ns = net->now_ns;
+    memcpy(net->welcome.ports, net->ports[connection->carrier], sizeof net->welcome.ports);
     struct hf_frame welcome = {.type = HF_WELCOME, .session = session->id, .credits = session->credits};
     hf_net_reply(net, connection, welcome, &net->welcome, sizeof net->welcome);
 }
@@ -499,9 +501,11 @@ static int hf_net_transport(struct hf_net *net, const struct hf_net_options *opt
                                                     : options->shard == 0 ? HF_PORT_FIRST
                                                                           : HF_PORT_JOINED};
     struct hf_transport *transport = NULL;
-    int error = loopback ? hf_loopback_create(&given, &transport) : hf_uring_tcp_create(&given, &transport);
+    int error = loopback ? hf_loopback_create(&given, &transport) : hf_uring_create(&given, &transport);
     if (error)
         return error;
+    if (loopback)
+        transport->carrier = HF_CARRIER_LOOPBACK;
     net->transports[net->transport_count++] = transport;
     if (loopback && net->transport_count > 1)
         error = net->transports[0]->ops->watch(net->transports[0], hf_loopback_event_fd(transport));
@@ -515,14 +519,11 @@ static int hf_net_listen_all(struct hf_net *net, const struct hf_net_options *op
     unsigned index = 0;
     for (unsigned i = 0; i < options->listen_count; i++) {
         const char *address = options->listen[i];
-        bool is_loopback = strncmp(address, "loopback://", 11) == 0;
-        if (!is_loopback && strncmp(address, "tcp://", 6) != 0)
-            return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': an address is tcp://HOST:PORT or loopback://NAME", address);
-        if (is_loopback != loopback)
+        if ((hf_address_carrier(address) == HF_CARRIER_LOOPBACK) != loopback)
             continue;
         int error = transport ? 0 : hf_net_transport(net, options, loopback, &transport);
         if (!error)
-            error = loopback ? hf_loopback_listen(transport, address) : hf_uring_tcp_listen(transport, address);
+            error = loopback ? hf_loopback_listen(transport, address) : hf_uring_listen(transport, address);
         if (error)
             return error;
         net->listeners[i].transport = transport;
@@ -608,11 +609,18 @@ uint16_t hf_net_port(const struct hf_net *net, unsigned listener)
     return transport->ops->port(transport, net->listeners[listener].index);
 }
 
-void hf_net_set_ports(struct hf_net *net, const uint16_t *ports, unsigned count)
+const char *hf_net_path(const struct hf_net *net, unsigned listener)
 {
-    const unsigned room = sizeof net->welcome.ports / sizeof net->welcome.ports[0];
-    memset(net->welcome.ports, 0, sizeof net->welcome.ports);
-    memcpy(net->welcome.ports, ports, (count < room ? count : room) * sizeof *ports);
+    const struct hf_transport *transport = listener < net->listener_count ? net->listeners[listener].transport : NULL;
+    return transport && transport->ops->path ? transport->ops->path(transport, net->listeners[listener].index) : NULL;
+}
+
+void hf_net_set_ports(struct hf_net *net, enum hf_carrier carrier, const uint16_t *ports, unsigned count)
+{
+    const unsigned room = sizeof net->ports[carrier] / sizeof net->ports[carrier][0];
+    assert(carrier < HF_CARRIERS);
+    memset(net->ports[carrier], 0, sizeof net->ports[carrier]);
+    memcpy(net->ports[carrier], ports, (count < room ? count : room) * sizeof *ports);
 }
 
 void hf_net_status(const struct hf_net *net, struct hf_net_status *out)

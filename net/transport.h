@@ -35,6 +35,7 @@ struct hf_connection {
     bool detached;     /* nothing more is queued for it */
 
     /* The transport's. */
+    enum hf_carrier carrier;
     bool receiving, sending, queued, starved, gone;
     int fd;
     void *peer;
@@ -76,6 +77,8 @@ struct hf_transport_ops {
     void (*wait)(struct hf_transport *transport, uint64_t timeout_ns);
     int (*watch)(struct hf_transport *transport, int fd);
     uint16_t (*port)(const struct hf_transport *transport, unsigned listener);
+    /* Of a unix listener, else NULL; the function may be NULL. */
+    const char *(*path)(const struct hf_transport *transport, unsigned listener);
     void (*stop_accepting)(struct hf_transport *transport);
     /* Now and then: what failed for want of resources is tried again. */
     void (*tick)(struct hf_transport *transport);
@@ -86,6 +89,7 @@ struct hf_transport {
     struct hf_outbox *outbox;
     struct hf_connections *connections;
     struct hf_net_status *status;
+    enum hf_carrier carrier; /* of its connections, unless it says otherwise for one */
 };
 
 struct hf_transport_options {
@@ -97,8 +101,8 @@ struct hf_transport_options {
 };
 
 /* Each: 0 or an enum hf_error with hf_net_error() set; *out untouched on failure. listen() adds one address. */
-int hf_uring_tcp_create(const struct hf_transport_options *options, struct hf_transport **out);
-int hf_uring_tcp_listen(struct hf_transport *transport, const char *address);
+int hf_uring_create(const struct hf_transport_options *options, struct hf_transport **out);
+int hf_uring_listen(struct hf_transport *transport, const char *address);
 int hf_loopback_create(const struct hf_transport_options *options, struct hf_transport **out);
 int hf_loopback_listen(struct hf_transport *transport, const char *address);
 /* Readable while a client of the loopback transport has given something. */

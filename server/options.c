@@ -3,7 +3,6 @@
 #include "wire/error.h"
 #include "wire/types.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -231,50 +230,10 @@ static int cpus_take(const char *text, struct hf_server_options *options, char *
     }
 }
 
-/* Splits tcp://HOST:PORT; host gets the part between, brackets taken off. */
-static bool listen_split(const char *text, char *host, size_t host_bytes)
-{
-    static const char scheme[] = "tcp://";
-    if (strncmp(text, scheme, sizeof scheme - 1) != 0)
-        return false;
-    const char *begin = text + sizeof scheme - 1, *colon = strrchr(begin, ':'), *end;
-    uint64_t port;
-    if (!colon || colon == begin || !number_read(colon + 1, &port, &end) || *end != '\0' || port > 65535)
-        return false;
-    size_t length = (size_t)(colon - begin);
-    if (*begin == '[') {
-        if (length < 3 || begin[length - 1] != ']')
-            return false;
-        begin++;
-        length -= 2;
-    }
-    if (length >= host_bytes)
-        return false;
-    memcpy(host, begin, length);
-    host[length] = '\0';
-    struct in6_addr address;
-    return strcmp(host, "localhost") == 0 || inet_pton(colon[-1] == ']' ? AF_INET6 : AF_INET, host, &address) == 1;
-}
-
-static bool listen_is_loopback(const char *text)
-{
-    char host[HF_LISTEN_BYTES];
-    struct in_addr four;
-    struct in6_addr six;
-    if (!listen_split(text, host, sizeof host))
-        return false;
-    if (inet_pton(AF_INET, host, &four) == 1)
-        return ntohl(four.s_addr) >> 24 == 127;
-    if (inet_pton(AF_INET6, host, &six) == 1)
-        return IN6_IS_ADDR_LOOPBACK(&six);
-    return true;
-}
-
 static int listen_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
 {
-    char host[HF_LISTEN_BYTES];
-    if (strlen(text) + strlen("65535") > HF_LISTEN_BYTES || !listen_split(text, host, sizeof host))
-        return expected(error, bytes, "an address like tcp://127.0.0.1:7420 or tcp://[::1]:7420", text);
+    if (!hf_listen_valid(text))
+        return expected(error, bytes, "an address like tcp://127.0.0.1:7420, udp://[::1]:7420 or unix:///run/holdfast.sock", text);
     if (options->listen_count == HF_LISTEN_MAX) {
         snprintf(error, bytes, "more than %d addresses; leave some out", HF_LISTEN_MAX);
         return HF_E_USAGE;
@@ -387,7 +346,7 @@ static int options_check(const struct hf_server_options *options, char *error, s
         snprintf(error, bytes, "cpus names %u cores for %u shards; name one for each shard", options->cpu_count, options->shards);
     else {
         for (uint32_t i = 0; i < options->listen_count; i++)
-            if (!options->insecure_listen && !listen_is_loopback(options->listen[i])) {
+            if (!options->insecure_listen && !hf_listen_is_loopback(options->listen[i])) {
                 snprintf(
                     error, bytes,
                     "%s can be reached from other machines and there is no authentication; listen on 127.0.0.1, or say --insecure-listen",

@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HF_LISTEN_MAX = 16, HF_LISTEN_BYTES = 128, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_PATH_BYTES = 1024 };
+#include "server/listen.h"
+
+enum { HF_LISTEN_MAX = 16, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_PATH_BYTES = 1024 };
 
 /* As many as the largest log buffer (64 MiB) has room for, a batch of the largest commands each, with a quarter of it to spare. */
 enum { HF_SHARDS_MAX = 16 };
@@ -30,7 +32,7 @@ struct hf_server_options {
     char data[HF_PATH_BYTES]; /* directory */
     char config[HF_PATH_BYTES];
     uint32_t listen_count;
-    char listen[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* tcp://HOST:PORT, checked; HOST: an address, [IPv6] or localhost */
+    char listen[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* checked by hf_listen_valid() */
     uint32_t cpu_count;                          /* 0: the shell chooses */
     uint32_t cpus[HF_CPUS_MAX];
     uint32_t shards;     /* 1 to HF_SHARDS_MAX */

@@ -28,7 +28,8 @@ static void addresses_that_are_none_are_refused_with_a_sentence(void **state)
                                             "tcp://127.0.0.1:x",
                                             "tcp://:7420",
                                             "tcp://[::1:7420",
-                                            "udp://::1:7420",
+                                            "http://127.0.0.1:7420",
+                                            "unix://",
                                             "loopback://",
                                             "tcp://127.0.0.1:65536"};
     for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {

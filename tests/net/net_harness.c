@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "net/loopback.h"
@@ -17,13 +18,15 @@ enum { TURNS_MAX = 20000, SILENT_TURNS = 20 };
 
 static uint8_t scratch[HF_FRAME_BYTES_MAX] __attribute__((aligned(8)));
 
+const char *port_unix_address;
+
 void port_open(struct test_port *port, bool tcp)
 {
     static const char *const loopback[] = {"loopback://net_test"}, *const any_port[] = {"tcp://127.0.0.1:0"};
     port->tcp = tcp;
     port->accept = true;
     port->now_ns = 1000;
-    port->options.listen = tcp ? any_port : loopback;
+    port->options.listen = !tcp ? loopback : port_unix_address ? &port_unix_address : any_port;
     port->options.listen_count = 1;
     port->options.shard_count = 1;
     port->options.partitions = 256;
@@ -89,6 +92,16 @@ struct hf_net_status port_status(const struct test_port *port)
     return status;
 }
 
+static int connect_unix(const char *path)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    assert_true(strlen(path) < sizeof name.sun_path);
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    return fd;
+}
+
 void client_open(struct test_client *client, struct test_port *port)
 {
     memset(client, 0, sizeof *client);
@@ -96,6 +109,12 @@ void client_open(struct test_client *client, struct test_port *port)
     if (!port->tcp) {
         client->pipe = hf_loopback_connect("net_test");
         assert_non_null(client->pipe);
+        return;
+    }
+    const char *path = hf_net_path(port->net, port->listener);
+    if (path) {
+        client->fd = connect_unix(path);
+        fcntl(client->fd, F_SETFL, O_NONBLOCK);
         return;
     }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(hf_net_port(port->net, port->listener))};

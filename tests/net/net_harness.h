@@ -14,7 +14,7 @@ struct hf_loopback;
 
 struct test_client {
     struct hf_loopback *pipe; /* loopback */
-    int fd;                   /* tcp */
+    int fd;                   /* tcp, unix */
     uint64_t session;
     uint8_t held[2 * HF_FRAME_BYTES_MAX];
     size_t held_bytes;
@@ -34,6 +34,9 @@ struct test_port {
     uint64_t commands; /* answered so far */
     uint16_t items;    /* hf_short_items behind each answer */
 };
+
+/* When set, ports that would listen on TCP listen on this address, unix://PATH. */
+extern const char *port_unix_address;
 
 void port_open(struct test_port *port, bool tcp);
 void port_close(struct test_port *port);

@@ -1,6 +1,8 @@
-/* The port as clients meet it, once over the loopback transport and once over TCP. */
+/* The port as clients meet it: over the loopback transport, over TCP and over a unix socket. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/net/net_harness.h"
 
@@ -758,5 +760,12 @@ int main(void)
     };
     int failed = cmocka_run_group_tests_name("over the loopback transport", tests, NULL, NULL);
     over_tcp = true;
-    return failed + cmocka_run_group_tests_name("over tcp", tests, NULL, NULL);
+    failed += cmocka_run_group_tests_name("over tcp", tests, NULL, NULL);
+    char directory[] = "/tmp/hf-net-XXXXXX", address[64];
+    if (!mkdtemp(directory))
+        return failed + 1;
+    snprintf(address, sizeof address, "unix://%s/socket", directory);
+    port_unix_address = address;
+    failed += cmocka_run_group_tests_name("over a unix socket", tests, NULL, NULL);
+    return failed + (rmdir(directory) != 0);
 }
