@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,6 +34,7 @@ struct hf_loopback_transport;
 
 struct hf_loopback_listener {
     char name[HF_LOOPBACK_NAME_BYTES];
+    uint16_t port; /* 0: its name has none */
     struct hf_loopback_transport *transport;
     struct hf_loopback *waiting;
     struct hf_loopback_listener *next;
@@ -51,7 +53,7 @@ struct hf_loopback_transport {
 };
 
 static pthread_mutex_t hf_loopback_registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct hf_loopback_listener *hf_loopback_registry;
+static struct hf_loopback_listener *hf_loopback_registry; /* the one that took a connection last stands last */
 
 static size_t hf_byte_ring_put(struct hf_byte_ring *ring, const uint8_t *data, size_t bytes)
 {
@@ -111,13 +113,27 @@ static struct hf_loopback *hf_loopback_make(void)
     return NULL;
 }
 
+/* Listeners of one name take turns, as those of one TCP port share its connections. */
+static struct hf_loopback_listener *hf_loopback_find(const char *name)
+{
+    struct hf_loopback_listener **at = &hf_loopback_registry, *found;
+    while (*at && strcmp((*at)->name, name) != 0)
+        at = &(*at)->next;
+    found = *at;
+    if (!found)
+        return NULL;
+    *at = found->next;
+    while (*at)
+        at = &(*at)->next;
+    found->next = NULL;
+    return *at = found;
+}
+
 struct hf_loopback *hf_loopback_connect(const char *name)
 {
     struct hf_loopback *pipe = NULL;
     pthread_mutex_lock(&hf_loopback_registry_lock);
-    struct hf_loopback_listener *listener = hf_loopback_registry;
-    while (listener && strcmp(listener->name, name) != 0)
-        listener = listener->next;
+    struct hf_loopback_listener *listener = hf_loopback_find(name);
     if (listener && (pipe = hf_loopback_make())) {
         pipe->event_fd = listener->transport->event_fd;
         pipe->next = listener->waiting;
@@ -301,9 +317,8 @@ static int hf_loopback_watch(struct hf_transport *transport, int fd)
 
 static uint16_t hf_loopback_port(const struct hf_transport *transport, unsigned listener)
 {
-    (void)transport;
-    (void)listener;
-    return 0;
+    const struct hf_loopback_transport *loopback = (const struct hf_loopback_transport *)(const void *)transport;
+    return loopback->listeners[listener]->port;
 }
 
 static void hf_loopback_stop_accepting(struct hf_transport *transport)
@@ -345,22 +360,48 @@ static void hf_loopback_destroy(struct hf_transport *transport)
     free(loopback);
 }
 
+/* NAME:0 becomes NAME and the lowest port that no listener of that name has. The registry's lock is held. */
+static bool hf_loopback_name(struct hf_loopback_listener *listener, const char *name)
+{
+    const char *colon = strchr(name, ':');
+    unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
+    if (colon && port == 0) {
+        bool taken = true;
+        while (taken && ++port <= UINT16_MAX) {
+            snprintf(listener->name, sizeof listener->name, "%.*s:%lu", (int)(colon - name), name, port);
+            taken = false;
+            for (const struct hf_loopback_listener *other = hf_loopback_registry; other && !taken; other = other->next)
+                taken = strcmp(other->name, listener->name) == 0;
+        }
+    } else {
+        memcpy(listener->name, name, strlen(name) + 1);
+    }
+    listener->port = (uint16_t)port;
+    return port <= UINT16_MAX;
+}
+
 int hf_loopback_listen(struct hf_transport *transport, const char *address)
 {
     struct hf_loopback_transport *loopback = hf_loopback_of(transport);
     const char *name = address + strlen("loopback://");
-    if (*name == '\0' || strlen(name) >= HF_LOOPBACK_NAME_BYTES || loopback->listener_count == HF_LOOPBACK_LISTENERS_MAX)
-        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write loopback://NAME, up to %d of them", address,
+    if (*name == '\0' || strlen(name) >= HF_LOOPBACK_NAME_BYTES - 5 || loopback->listener_count == HF_LOOPBACK_LISTENERS_MAX)
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': write loopback://NAME or loopback://NAME:PORT, up to %d of them", address,
                            HF_LOOPBACK_LISTENERS_MAX);
     struct hf_loopback_listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return hf_net_fail(HF_E_MEMORY, "no memory for a listener");
-    memcpy(listener->name, name, strlen(name) + 1);
     listener->transport = loopback;
     pthread_mutex_lock(&hf_loopback_registry_lock);
-    listener->next = hf_loopback_registry;
-    hf_loopback_registry = listener;
+    bool named = hf_loopback_name(listener, name);
+    if (named) {
+        listener->next = hf_loopback_registry;
+        hf_loopback_registry = listener;
+    }
     pthread_mutex_unlock(&hf_loopback_registry_lock);
+    if (!named) {
+        free(listener);
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': a port is a number up to 65535", address);
+    }
     loopback->listeners[loopback->listener_count++] = listener;
     return 0;
 }

@@ -1,6 +1,5 @@
 #include "server/node.h"
 
-#include "server/listen.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/replay.h"
@@ -18,8 +17,20 @@ enum {
     STOP_WAIT_MS = 10000,
     CHANNEL_TASKS = 16384,
     SERVICE_TASKS = 1024,
+    REQUESTS_MAX = 16384,
+    PARKED_MAX = 65536,
     LOG_BUFFER_BYTES = 32 << 20,
 };
+
+static void fill_world(struct hf_node *node)
+{
+    struct hf_node_world *world = &node->world;
+    world->log_buffer_bytes = world->log_buffer_bytes ? world->log_buffer_bytes : (uint64_t)LOG_BUFFER_BYTES << (node->shard_count > 6);
+    world->channel_tasks = world->channel_tasks ? world->channel_tasks : CHANNEL_TASKS;
+    world->service_tasks = world->service_tasks ? world->service_tasks : SERVICE_TASKS;
+    world->requests_max = world->requests_max ? world->requests_max : REQUESTS_MAX;
+    world->parked_max = world->parked_max ? world->parked_max : PARKED_MAX;
+}
 
 static int fail(int code, char *error, size_t error_bytes, const char *format, ...)
 {
@@ -125,12 +136,15 @@ static int open_log(struct hf_node *node, char *error, size_t error_bytes)
     uint32_t block_max = options->block_max_bytes ? (uint32_t)options->block_max_bytes : HF_BLOCK_BYTES_MAX;
     struct hf_log_options log = {
         .dir = options->data,
-        .backend = options->log_backend == HF_LOG_CHOICE_NULL ? HF_LOG_NULL : HF_LOG_FILE,
+        .backend = node->world.disk != NULL                     ? HF_LOG_SIM
+                   : options->log_backend == HF_LOG_CHOICE_NULL ? HF_LOG_NULL
+                                                                : HF_LOG_FILE,
+        .backend_options = node->world.disk,
         .partitions = options->partitions,
         .block_max = block_max,
         .segment_bytes = options->segment_bytes,
         .ahead_bytes = options->log_ahead_bytes,
-        .buffer_bytes = (uint64_t)LOG_BUFFER_BYTES << (node->shard_count > 6),
+        .buffer_bytes = node->world.log_buffer_bytes,
         .shards = node->shard_count + 1,
         .batch_bytes_max = hf_executor_batch_bytes_max(HF_BLOCK_BYTES_MAX),
         .wall_ns = hf_clock_system.wall_ns(NULL),
@@ -212,56 +226,41 @@ static int connect_channel(struct hf_channel *channel, uint32_t tasks)
 static int connect_shards(struct hf_node *node)
 {
     for (unsigned from = 0; from < node->shard_count; from++) {
-        if (connect_channel(&node->shards[from]->service, SERVICE_TASKS) != 0)
+        if (connect_channel(&node->shards[from]->service, node->world.service_tasks) != 0)
             return HF_E_MEMORY;
         for (unsigned to = 0; to < node->shard_count; to++)
-            if (from != to && connect_channel(&node->shards[from]->to[to], CHANNEL_TASKS) != 0)
+            if (from != to && connect_channel(&node->shards[from]->to[to], node->world.channel_tasks) != 0)
                 return HF_E_MEMORY;
     }
     return 0;
 }
 
-/* What one shard listens on: every given address (SO_REUSEPORT; a unix path is shard 0's alone), and with several shards of each kind one
- * that is its own. */
-struct addresses {
-    const char *all[HF_LISTEN_MAX + HF_CARRIERS];
-    char own[HF_CARRIERS][HF_LISTEN_BYTES];
-    unsigned count, own_number[HF_CARRIERS]; /* from 1; 0: none of this kind */
-};
-
-static void list_addresses(const struct hf_node *node, unsigned number, struct addresses *out)
+/* With port 0 the first shard finds the port and the others share it. Options leave room for any port. */
+static void fix_port(char address[HF_LISTEN_BYTES], uint16_t port)
 {
-    const struct hf_server_options *options = &node->options;
-    memset(out, 0, sizeof *out);
-    for (unsigned i = 0; i < options->listen_count; i++)
-        if (number == 0 || hf_listen_carrier(options->listen[i]) != HF_CARRIER_UNIX)
-            out->all[out->count++] = options->listen[i];
-    for (unsigned i = 0; i < options->listen_count && node->shard_count > 1; i++) {
-        enum hf_carrier carrier = hf_listen_carrier(options->listen[i]);
-        if (out->own_number[carrier] || (carrier == HF_CARRIER_UNIX && number == 0))
-            continue;
-        hf_listen_own(options->listen[i], number, out->own[carrier]);
-        out->all[out->count++] = out->own[carrier];
-        out->own_number[carrier] = out->count;
-    }
+    char *colon = strrchr(address, ':');
+    if (colon && colon[1 + strspn(colon + 1, "0")] == '\0')
+        snprintf(colon, (size_t)(address + HF_LISTEN_BYTES - colon), ":%u", port);
 }
 
-/* Shard 0 settles what was left open: the others share its ports. */
-static void settle_addresses(struct hf_node *node)
-{
-    const struct hf_net *net = node->shards[0]->net;
-    for (unsigned i = 0; i < node->options.listen_count; i++)
-        hf_listen_settle(node->options.listen[i], hf_net_port(net, i), hf_net_path(net, i));
-}
-
-static int open_port(struct hf_node *node, unsigned number, uint16_t ports[HF_CARRIERS][HF_SHARDS_MAX])
+/* Every shard listens on every given address (SO_REUSEPORT), and with several shards each also on a port of its own, for clients that know
+ * the partitions. */
+static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
 {
     struct hf_server_options *options = &node->options;
-    struct addresses listen;
-    list_addresses(node, number, &listen);
+    const char *listen[HF_LISTEN_MAX + 1];
+    char own[HF_LISTEN_BYTES];
+    unsigned count = options->listen_count;
+    for (unsigned i = 0; i < count; i++)
+        listen[i] = options->listen[i];
+    if (node->shard_count > 1) {
+        snprintf(own, sizeof own, "%s", options->listen[0]);
+        snprintf(strrchr(own, ':'), 3, ":0");
+        listen[count++] = own;
+    }
     struct hf_net_options net = {
-        .listen = listen.all,
-        .listen_count = listen.count,
+        .listen = listen,
+        .listen_count = count,
         .insecure_listen = options->insecure_listen,
         .shared_port = node->shard_count > 1,
         .shard = number,
@@ -270,31 +269,31 @@ static int open_port(struct hf_node *node, unsigned number, uint16_t ports[HF_CA
         .retention_ms = options->retention_ns / 1000000,
         .session_idle_ns = options->session_idle_ns,
         .term = node->term,
-        .requests_max = 16384,
+        .sessions_max = node->world.sessions_max,
+        .requests_max = node->world.requests_max,
+        .credits_max = node->world.credits_max,
+        .answer_cache_bytes = node->world.answer_cache_bytes,
         .async_durability = options->durability == HF_DURABILITY_ASYNC,
     };
     int code = hf_net_create(&net, &node->shards[number]->net);
     if (code != 0)
         return code;
-    for (unsigned carrier = 0; carrier < HF_CARRIERS; carrier++)
-        if (listen.own_number[carrier])
-            ports[carrier][number] = hf_net_port(node->shards[number]->net, listen.own_number[carrier] - 1);
-    if (number == 0)
-        settle_addresses(node);
+    for (unsigned i = 0; i < options->listen_count; i++)
+        fix_port(options->listen[i], hf_net_port(node->shards[number]->net, i));
+    *own_port = hf_net_port(node->shards[number]->net, count - 1);
     return 0;
 }
 
 static int open_ports(struct hf_node *node)
 {
-    uint16_t ports[HF_CARRIERS][HF_SHARDS_MAX] = {{0}};
+    uint16_t ports[HF_SHARDS_MAX] = {0};
     for (unsigned i = 0; i < node->shard_count; i++) {
-        int code = open_port(node, i, ports);
+        int code = open_port(node, i, &ports[i]);
         if (code != 0)
             return code;
     }
     for (unsigned i = 0; i < node->shard_count; i++)
-        for (unsigned carrier = 0; carrier < HF_CARRIERS; carrier++)
-            hf_net_set_ports(node->shards[i]->net, (enum hf_carrier)carrier, ports[carrier], node->shard_count);
+        hf_net_set_ports(node->shards[i]->net, ports, node->shard_count);
     int event_fd = hf_log_event_fd(node->log);
     return event_fd < 0 ? 0 : hf_net_watch(node->shards[0]->net, event_fd);
 }
@@ -394,7 +393,7 @@ static void end_threads(struct hf_node *node)
     node->drainer_started = false;
 }
 
-static void destroy(struct hf_node *node)
+void hf_node_destroy(struct hf_node *node)
 {
     end_threads(node);
     for (unsigned i = 0; i < node->shard_count; i++)
@@ -409,19 +408,20 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 {
     node->options = *options;
     node->shard_count = options->shards;
+    fill_world(node);
     int code = open_log(node, error, error_bytes);
     if (code == 0)
         code = recover(node, error, error_bytes);
     if (code == 0)
         code = make_shards(node, error, error_bytes);
     if (code != 0) {
-        destroy(node);
+        hf_node_destroy(node);
         return code;
     }
     place_shards(node);
     code = start_threads(node);
     if (code != 0) {
-        destroy(node);
+        hf_node_destroy(node);
         return fail(code, error, error_bytes, "threads could not be started");
     }
     say_started(node);
@@ -441,6 +441,6 @@ int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes)
     int code = hf_log_stop(node->log);
     if (code != 0)
         fail(code, error, error_bytes, "%s", hf_log_error(node->log));
-    destroy(node);
+    hf_node_destroy(node);
     return code;
 }

@@ -13,6 +13,7 @@
 
 struct hf_executor;
 struct hf_shard;
+struct hf_sim_disk;
 struct hf_service;
 
 /* Rows of a table that no thread has in its quota. */
@@ -22,8 +23,18 @@ struct hf_row_pool {
     uint64_t rows_max, share;
 };
 
+/* What a node stands on besides its options; all zero: its directory, and the sizes of a real machine. Filled before the start. Another
+ * disk and sizes so small that everything fills and wraps are for tests. */
+struct hf_node_world {
+    struct hf_sim_disk *disk; /* instead of options.data */
+    uint64_t log_buffer_bytes, answer_cache_bytes;
+    uint32_t channel_tasks, service_tasks, parked_max; /* the first two: powers of two */
+    uint32_t sessions_max, requests_max, credits_max;  /* of a shard; credits: of a session */
+};
+
 struct hf_node {
     /* constant once shards run */
+    struct hf_node_world world;
     struct hf_server_options options;
     struct hf_engine *engine;
     struct hf_engine_options sizes;
@@ -48,11 +59,16 @@ struct hf_node {
     struct hf_atomic_u32 finished; /* 1: the log has been stopped; shards may end */
 };
 
-/* Opens, replays, starts a term, binds ports and starts the threads. 0, or an enum hf_error with one sentence in error[]. */
+/* Opens, replays, starts a term, binds ports and starts the threads. *node is zero but for `world`. 0, or an enum hf_error with one
+ * sentence in error[], and nothing is left. */
 int hf_node_start(struct hf_node *node, const struct hf_server_options *options, char *error, size_t error_bytes);
 
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);
+
+/* Ends the threads and frees what the node holds, as a killed process would: the log is left where it is. After it only hf_memory_free().
+ */
+void hf_node_destroy(struct hf_node *node);
 
 /* An executor over what the node shares, for the thread that takes words as number `taker`. 0 or HF_E_MEMORY. */
 int hf_node_make_executor(struct hf_node *node, unsigned taker, struct hf_executor **out);

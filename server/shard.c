@@ -15,7 +15,6 @@ enum {
     REQUESTS_A_TURN = 256,
     BATCHES_A_TURN = 16,
     LANES_A_TURN = 32,
-    PARKED_MAX = 65536,
     IDLE_TURNS_SPUN = 4,
     IDLE_WAIT_NS = 50000,
     LOG_FULL_NS = 100000000, /* log space that is merely late comes within this */
@@ -603,7 +602,7 @@ int hf_shard_create(struct hf_node *node, unsigned number, struct hf_shard **out
     shard->node = node;
     shard->number = number;
     shard->cpu = -1;
-    shard->lanes = hf_lanes_create(node->partitions, PARKED_MAX);
+    shard->lanes = hf_lanes_create(node->partitions, node->world.parked_max);
     shard->sweep_command = hf_memory_zeroed(HF_COMMAND_BYTES_MAX);
     shard->sweep_answer = hf_memory_zeroed(HF_ADMIN_ANSWER_BYTES_MAX);
     if (!shard->lanes || !shard->sweep_command || !shard->sweep_answer || hf_node_make_executor(node, number, &shard->executor) != 0)
