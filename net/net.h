@@ -13,8 +13,11 @@
 
 struct hf_net;
 
+/* What carries a session's frames. WELCOME names the ports of the session's own carrier. */
+enum hf_carrier { HF_CARRIER_TCP, HF_CARRIER_UNIX, HF_CARRIER_UDP, HF_CARRIER_DPDK, HF_CARRIER_LOOPBACK, HF_CARRIERS };
+
 struct hf_net_options {
-    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), loopback://NAME[:PORT] for tests */
+    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH, loopback://NAME[:PORT] for tests */
     unsigned listen_count;
     bool insecure_listen; /* non-loopback addresses are allowed */
     bool shared_port;     /* SO_REUSEPORT: several shards listen on it, shard 0 first: it is refused if another process does */
@@ -54,10 +57,12 @@ int hf_net_create(const struct hf_net_options *options, struct hf_net **out);
 void hf_net_destroy(struct hf_net *net);
 const char *hf_net_error(void);
 
-/* The TCP port that listener i got (host order), 0: none. */
+/* The port that listener i got (host order), 1 for a unix socket, 0: none. */
 uint16_t hf_net_port(const struct hf_net *net, unsigned listener);
-/* Ports of all shards, for WELCOME; copied. */
-void hf_net_set_ports(struct hf_net *net, const uint16_t *ports, unsigned count);
+/* Where unix listener i really is: a path too long for a socket has a short one instead. Of any other listener NULL. */
+const char *hf_net_path(const struct hf_net *net, unsigned listener);
+/* Ports of all shards, for the WELCOME of sessions on this carrier; copied. */
+void hf_net_set_ports(struct hf_net *net, enum hf_carrier carrier, const uint16_t *ports, unsigned count);
 
 /* Takes what the transports have and fills out[] with at most `max` new requests. `now_ns` is engine time. When `accept` is false
  * (draining, or no room), new requests are refused with `refuse_result`. Returns the count. */

@@ -1,5 +1,6 @@
 #include "server/node.h"
 
+#include "server/listen.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/replay.h"
@@ -235,32 +236,47 @@ static int connect_shards(struct hf_node *node)
     return 0;
 }
 
-/* With port 0 the first shard finds the port and the others share it. Options leave room for any port. */
-static void fix_port(char address[HF_LISTEN_BYTES], uint16_t port)
+/* What one shard listens on: every given address (SO_REUSEPORT; a unix path is shard 0's alone), and with several shards of each kind one
+ * that is its own. */
+struct addresses {
+    const char *all[HF_LISTEN_MAX + HF_CARRIERS];
+    char own[HF_CARRIERS][HF_LISTEN_BYTES];
+    unsigned count, own_number[HF_CARRIERS]; /* from 1; 0: none of this kind */
+};
+
+static void list_addresses(const struct hf_node *node, unsigned number, struct addresses *out)
 {
-    char *colon = strrchr(address, ':');
-    if (colon && colon[1 + strspn(colon + 1, "0")] == '\0')
-        snprintf(colon, (size_t)(address + HF_LISTEN_BYTES - colon), ":%u", port);
+    const struct hf_server_options *options = &node->options;
+    memset(out, 0, sizeof *out);
+    for (unsigned i = 0; i < options->listen_count; i++)
+        if (number == 0 || hf_listen_carrier(options->listen[i]) != HF_CARRIER_UNIX)
+            out->all[out->count++] = options->listen[i];
+    for (unsigned i = 0; i < options->listen_count && node->shard_count > 1; i++) {
+        enum hf_carrier carrier = hf_listen_carrier(options->listen[i]);
+        if (out->own_number[carrier] || (carrier == HF_CARRIER_UNIX && number == 0))
+            continue;
+        hf_listen_own(options->listen[i], number, out->own[carrier]);
+        out->all[out->count++] = out->own[carrier];
+        out->own_number[carrier] = out->count;
+    }
 }
 
-/* Every shard listens on every given address (SO_REUSEPORT), and with several shards each also on a port of its own, for clients that know
- * the partitions. */
-static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
+/* Shard 0 settles what was left open: the others share its ports. */
+static void settle_addresses(struct hf_node *node)
+{
+    const struct hf_net *net = node->shards[0]->net;
+    for (unsigned i = 0; i < node->options.listen_count; i++)
+        hf_listen_settle(node->options.listen[i], hf_net_port(net, i), hf_net_path(net, i));
+}
+
+static int open_port(struct hf_node *node, unsigned number, uint16_t ports[HF_CARRIERS][HF_SHARDS_MAX])
 {
     struct hf_server_options *options = &node->options;
-    const char *listen[HF_LISTEN_MAX + 1];
-    char own[HF_LISTEN_BYTES];
-    unsigned count = options->listen_count;
-    for (unsigned i = 0; i < count; i++)
-        listen[i] = options->listen[i];
-    if (node->shard_count > 1) {
-        snprintf(own, sizeof own, "%s", options->listen[0]);
-        snprintf(strrchr(own, ':'), 3, ":0");
-        listen[count++] = own;
-    }
+    struct addresses listen;
+    list_addresses(node, number, &listen);
     struct hf_net_options net = {
-        .listen = listen,
-        .listen_count = count,
+        .listen = listen.all,
+        .listen_count = listen.count,
         .insecure_listen = options->insecure_listen,
         .shared_port = node->shard_count > 1,
         .shard = number,
@@ -278,22 +294,25 @@ static int open_port(struct hf_node *node, unsigned number, uint16_t *own_port)
     int code = hf_net_create(&net, &node->shards[number]->net);
     if (code != 0)
         return code;
-    for (unsigned i = 0; i < options->listen_count; i++)
-        fix_port(options->listen[i], hf_net_port(node->shards[number]->net, i));
-    *own_port = hf_net_port(node->shards[number]->net, count - 1);
+    for (unsigned carrier = 0; carrier < HF_CARRIERS; carrier++)
+        if (listen.own_number[carrier])
+            ports[carrier][number] = hf_net_port(node->shards[number]->net, listen.own_number[carrier] - 1);
+    if (number == 0)
+        settle_addresses(node);
     return 0;
 }
 
 static int open_ports(struct hf_node *node)
 {
-    uint16_t ports[HF_SHARDS_MAX] = {0};
+    uint16_t ports[HF_CARRIERS][HF_SHARDS_MAX] = {{0}};
     for (unsigned i = 0; i < node->shard_count; i++) {
-        int code = open_port(node, i, &ports[i]);
+        int code = open_port(node, i, ports);
         if (code != 0)
             return code;
     }
     for (unsigned i = 0; i < node->shard_count; i++)
-        hf_net_set_ports(node->shards[i]->net, ports, node->shard_count);
+        for (unsigned carrier = 0; carrier < HF_CARRIERS; carrier++)
+            hf_net_set_ports(node->shards[i]->net, (enum hf_carrier)carrier, ports[carrier], node->shard_count);
     int event_fd = hf_log_event_fd(node->log);
     return event_fd < 0 ? 0 : hf_net_watch(node->shards[0]->net, event_fd);
 }
