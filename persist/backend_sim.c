@@ -87,7 +87,7 @@ static int sim_manifest_write(struct hf_backend *backend, unsigned copy, const v
     if (sim_gone(disk))
         return hf_say(backend->error, HF_E_IO, "the simulated process ended while it wrote manifest.%u", copy);
     memcpy(manifest->medium, buf, bytes);
-    sim_blocks_cut(disk, buf);
+    sim_term_begins(disk, buf);
     return 0;
 }
 

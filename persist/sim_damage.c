@@ -1,4 +1,5 @@
 /* Damage at rest on a simulated disk, and what the next start must make of it. */
+#include "persist/block_check.h"
 #include "persist/sim_disk_p.h"
 #include "wire/block.h"
 
@@ -6,33 +7,79 @@
 #include <stdlib.h>
 #include <string.h>
 
-void sim_block_add(struct hf_sim_disk *disk, const struct sim_write *write)
+static void block_insert(struct hf_sim_disk *disk, const uint8_t *data, uint64_t position, uint32_t bytes)
 {
     struct hf_block head;
-    memcpy(&head, write->data, sizeof head);
-    sim_grow(disk, write->position + write->bytes);
-    memcpy(disk->truth + write->position, write->data, write->bytes);
+    memcpy(&head, data, sizeof head);
+    sim_grow(disk, position + bytes);
+    memcpy(disk->truth + position, data, bytes);
     if (disk->block_count == disk->block_room) {
         disk->block_room = disk->block_room == 0 ? 256 : 2 * disk->block_room;
         disk->blocks = realloc(disk->blocks, disk->block_room * sizeof *disk->blocks);
         assert(disk->blocks != NULL);
     }
     uint64_t at = disk->block_count++;
-    for (; at > 0 && disk->blocks[at - 1].position > write->position; at--)
+    for (; at > 0 && disk->blocks[at - 1].position > position; at--)
         disk->blocks[at] = disk->blocks[at - 1];
     disk->blocks[at] = (struct sim_block){
-        .position = write->position, .stated = head.durable, .term = head.term, .bytes = write->bytes, .length = head.length};
+        .position = position, .stated = head.durable, .term = head.term, .number = head.number, .bytes = bytes, .length = head.length};
 }
 
-void sim_blocks_cut(struct hf_sim_disk *disk, const uint8_t *image)
+void sim_block_add(struct hf_sim_disk *disk, const struct sim_write *write)
+{
+    block_insert(disk, write->data, write->position, write->bytes);
+}
+
+/* Durable is what was reported without a gap. */
+static uint64_t durable_blocks(const struct hf_sim_disk *disk)
+{
+    uint64_t count = 0;
+    while (count < disk->block_count && disk->blocks[count].number == count)
+        count++;
+    return count;
+}
+
+/* Blocks that were never reported, but found whole by a start, are as good as reported once its beginning names what they lead to. */
+static void blocks_found(struct hf_sim_disk *disk, const struct hf_manifest *manifest, uint64_t end)
+{
+    uint32_t chain = manifest->seed, room = manifest->block_max;
+    uint64_t from = 0;
+    if (disk->block_count != 0) {
+        const struct sim_block *last = &disk->blocks[disk->block_count - 1];
+        struct hf_block head;
+        memcpy(&head, disk->truth + last->position, sizeof head);
+        chain = head.checksum;
+        from = last->position + last->bytes;
+    }
+    uint8_t *now = malloc(room);
+    assert(now != NULL);
+    for (uint64_t at = from, step; at < end; at += step) {
+        struct hf_block head;
+        step = HF_BLOCK_ALIGN;
+        sim_look(disk, at, now, room - at % room);
+        memcpy(&head, now, sizeof head);
+        if (hf_block_judge(now, at, room - at % room, manifest->seed) != HF_BLOCK_SOUND || head.previous != chain)
+            continue;
+        step = hf_block_padded_bytes(head.length);
+        block_insert(disk, now, at, (uint32_t)step);
+        chain = head.checksum;
+    }
+    free(now);
+}
+
+void sim_term_begins(struct hf_sim_disk *disk, const uint8_t *image)
 {
     struct hf_manifest manifest;
     if (hf_manifest_decode(image, HF_MANIFEST_BYTES, &manifest) != 0)
         return;
     const struct hf_beginning *newest = hf_manifest_newest(&manifest);
-    while (newest != NULL && disk->block_count != 0 && disk->blocks[disk->block_count - 1].position >= newest->position &&
-           disk->blocks[disk->block_count - 1].term < newest->term)
-        disk->block_count--;
+    if (newest == NULL || manifest.clean)
+        return;
+    uint64_t keep = durable_blocks(disk);
+    while (keep != 0 && disk->blocks[keep - 1].position >= newest->position && disk->blocks[keep - 1].term < newest->term)
+        keep--;
+    disk->block_count = keep;
+    blocks_found(disk, &manifest, newest->position);
 }
 
 /* ---- damage ---- */
@@ -169,10 +216,10 @@ static bool segments_lack(const struct hf_sim_disk *disk, uint64_t from)
 enum hf_sim_promise hf_sim_disk_promise(const struct hf_sim_disk *disk, uint64_t *kept)
 {
     struct stated stated = look_at_manifest(disk);
-    uint64_t first = 0;
-    while (first < disk->block_count && intact(disk, &disk->blocks[first]))
+    uint64_t first = 0, durable = durable_blocks(disk);
+    while (first < durable && intact(disk, &disk->blocks[first]))
         first++;
-    bool all = first == disk->block_count;
+    bool all = first == durable;
     *kept = first == 0 ? 0 : disk->blocks[first - 1].position + disk->blocks[first - 1].length;
     if (!stated.manifest)
         return stated.stale && disk->segments != 0 ? HF_SIM_REFUSES : HF_SIM_KEEPS;

@@ -150,6 +150,7 @@ static void write_lands(struct hf_sim_disk *disk, const struct sim_write *write,
     if (write->fault == HF_SIM_LOST_WRITE)
         return;
     if (write->fault == HF_SIM_MISDIRECTED) {
+        sim_grow(disk, write->position + write->bytes);
         to = sim_random(disk) % (disk->bytes / 4096) * 4096;
         to = to == write->position ? to + 4096 : to;
     }
@@ -271,7 +272,8 @@ void hf_sim_disk_power_cut(struct hf_sim_disk *disk)
     disk->crashed = true;
 }
 
-/* Requests of a killed process are cancelled, or run to their end: then their flush may come or not. */
+/* Requests of a killed process are cancelled, or run to their end: then their flush may come or not. None lands in another place, so that
+ * the next start's promise can be asked for before it. */
 void hf_sim_disk_kill(struct hf_sim_disk *disk)
 {
     sim_advance(disk);
@@ -279,7 +281,7 @@ void hf_sim_disk_kill(struct hf_sim_disk *disk)
         struct sim_write *write = &disk->writes[i];
         write->orphan = write->late = true;
         write->unflushed = sim_random(disk) % 2 == 0;
-        if (write->over || !lands_whole(write) || (!write->cached && sim_random(disk) % 3 == 0))
+        if (write->over || !lands_whole(write) || write->fault == HF_SIM_MISDIRECTED || (!write->cached && sim_random(disk) % 3 == 0))
             sim_write_gone(disk, i);
         else
             i++;

@@ -21,9 +21,9 @@ struct sim_write {
     enum hf_sim_fault fault;      /* HF_SIM_FAULTS: none */
 };
 
-/* A block that was reported durable. */
+/* A block that was reported durable; those before it may not have been. */
 struct sim_block {
-    uint64_t position, stated, term;
+    uint64_t position, stated, term, number;
     uint32_t bytes, length;
 };
 
@@ -77,8 +77,9 @@ bool sim_look(const struct hf_sim_disk *disk, uint64_t position, uint8_t *to, ui
 /* Volatile sectors from `position` on become durable; pages that were lost are dropped. */
 void sim_settle(struct hf_sim_disk *disk, uint64_t position);
 void sim_manifest_torn(struct hf_sim_disk *disk, struct sim_manifest *copy);
-/* Remembers a block that was reported durable; or forgets those that a new beginning cut. */
+/* Remembers a block that was reported durable. */
 void sim_block_add(struct hf_sim_disk *disk, const struct sim_write *write);
-void sim_blocks_cut(struct hf_sim_disk *disk, const uint8_t *manifest);
+/* A manifest was written: what a new beginning in it cuts is forgotten, what it builds on is remembered. */
+void sim_term_begins(struct hf_sim_disk *disk, const uint8_t *manifest);
 
 #endif
