@@ -13,6 +13,7 @@ enum {
     HF_SEND_FRAMES_MAX = 64,                    /* gathered by one sendmsg */
     HF_SESSIONS_MAX = 1 + HF_CLIENT_SHARDS_MAX, /* the main one, then one a shard */
     HF_ERROR_BYTES = 256,
+    HF_SERVER_BYTES = 1040,
 };
 
 enum hf_session_state { HF_SESSION_UNUSED = 0, HF_SESSION_WAITING, HF_SESSION_CONNECTING, HF_SESSION_GREETING, HF_SESSION_OPEN };
@@ -75,7 +76,7 @@ struct hf_client {
     struct hf_loop *loop;
     bool owns_loop;
     struct hf_client_options options;
-    char server[128];
+    char server[HF_SERVER_BYTES];
     struct sockaddr_storage address;
     socklen_t address_bytes;
     struct hf_session *sessions[HF_SESSIONS_MAX];
@@ -95,8 +96,10 @@ struct hf_client {
 
 uint64_t hf_clock_ns(void);
 
-/* tcp://HOST:PORT into *address: 0, HF_E_USAGE with the sentence. */
+/* address.c. tcp://HOST:PORT or unix://PATH into *address: 0, HF_E_USAGE with the sentence. */
 int hf_address_parse(const char *text, struct sockaddr_storage *address, socklen_t *bytes, char *error, size_t error_bytes);
+/* The same host or path, where WELCOME says that another shard listens. */
+void hf_address_of_shard(struct sockaddr_storage *address, unsigned shard, uint16_t port);
 
 /* client.c */
 __attribute__((format(printf, 3, 4))) void hf_client_fail(struct hf_client *client, int error, const char *format, ...);

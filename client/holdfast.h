@@ -28,7 +28,7 @@ struct hf_batch;
 #define HF_CLIENT_DEFAULT_SERVER "tcp://127.0.0.1:7420"
 
 struct hf_client_options {
-    const char *server;          /* tcp://HOST:PORT, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
+    const char *server;          /* tcp://HOST:PORT or unix://PATH, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
     unsigned frames_max;         /* batches that exist at once, over all sessions; 0: 64, at most 65,535 */
     unsigned frame_bytes_max;    /* of one batch, header included, a multiple of 8; 0: HF_FRAME_BYTES_MAX */
     uint64_t deadline_ns;        /* of a batch, from its submission; 0: 10 s */

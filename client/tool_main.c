@@ -33,11 +33,12 @@ const struct hf_tool_command hf_tool_commands[] = {
     {NULL, NULL, NULL},
 };
 
-static const char usage[] = "holdfast [--server tcp://HOST:PORT] [--json] COMMAND ...\n"
-                            "  --server ADDR   default $HOLDFAST_SERVER, then " HF_CLIENT_DEFAULT_SERVER "\n"
-                            "  --json          exactly one line on stdout\n"
-                            "exit status: 0 done, 1 refused by the engine, 2 usage, 3 the engine cannot be reached\n"
-                            "commands ('holdfast COMMAND --help' says more):";
+static const char usage[] =
+    "holdfast [--server ADDR] [--json] COMMAND ...\n"
+    "  --server ADDR   tcp://HOST:PORT, udp://HOST:PORT or unix://PATH; default $HOLDFAST_SERVER, then " HF_CLIENT_DEFAULT_SERVER "\n"
+    "  --json          exactly one line on stdout\n"
+    "exit status: 0 done, 1 refused by the engine, 2 usage, 3 the engine cannot be reached\n"
+    "commands ('holdfast COMMAND --help' says more):";
 
 /* Takes --server and --json out, wherever they stand. */
 static int take_common(struct hf_tool *tool, int argc, char **argv)

@@ -1,6 +1,5 @@
 /* A session's socket: connect, greet, send, receive, come back after a failure. */
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,31 +12,6 @@
 
 static const uint64_t backoff_first_ns = 10000000, backoff_most_ns = 500000000;
 
-int hf_address_parse(const char *text, struct sockaddr_storage *address, socklen_t *bytes, char *error, size_t error_bytes)
-{
-    static const char scheme[] = "tcp://";
-    const char *at = text + sizeof scheme - 1, *colon = strncmp(text, scheme, sizeof scheme - 1) == 0 ? strrchr(at, ':') : NULL;
-    char host[108];
-    if (!colon || colon == at || colon[1] == 0 || (size_t)(colon - at) >= sizeof host) {
-        snprintf(error, error_bytes, "'%s' is no address: write tcp://HOST:PORT", text);
-        return HF_E_USAGE;
-    }
-    size_t count = (size_t)(colon - at);
-    bool bracketed = at[0] == '[' && count > 2 && at[count - 1] == ']';
-    memcpy(host, at + bracketed, count - 2u * bracketed);
-    host[count - 2u * bracketed] = 0;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
-    int failed = getaddrinfo(host, colon + 1, &hints, &found);
-    if (failed) {
-        snprintf(error, error_bytes, "'%s' is no address that can be resolved: %s", text, gai_strerror(failed));
-        return HF_E_USAGE;
-    }
-    memcpy(address, found->ai_addr, found->ai_addrlen);
-    *bytes = found->ai_addrlen;
-    freeaddrinfo(found);
-    return 0;
-}
-
 void hf_frame_seal(struct hf_frame *frame)
 {
     frame->crc = 0;
@@ -48,14 +22,6 @@ static void watch(struct hf_session *session, int operation, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = session};
     epoll_ctl(session->client->loop->epoll_fd, operation, session->fd, &event);
-}
-
-static void set_port(struct sockaddr_storage *address, uint16_t port)
-{
-    if (address->ss_family == AF_INET6)
-        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
-    else
-        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
 }
 
 /* What the engine is asked first: to take up the old session, or for a new one. */
@@ -81,7 +47,7 @@ void hf_session_connect(struct hf_session *session)
     struct sockaddr_storage address = client->address;
     int one = 1;
     if (!session->is_main)
-        set_port(&address, client->welcome.ports[session->shard]);
+        hf_address_of_shard(&address, session->shard, client->welcome.ports[session->shard]);
     session->attempt_ends_ns = hf_clock_ns() + client->options.connect_timeout_ns;
     session->partial_bytes = 0;
     session->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
