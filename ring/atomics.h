@@ -83,6 +83,11 @@ static inline bool hf_cas_strong_acquire_u32(struct hf_atomic_u32 *a, uint32_t *
     return atomic_compare_exchange_strong_explicit(&a->v, expected, desired, memory_order_acquire, memory_order_relaxed);
 }
 
+static inline bool hf_cas_weak_release_u64(struct hf_atomic_u64 *a, uint64_t *expected, uint64_t desired)
+{
+    return atomic_compare_exchange_weak_explicit(&a->v, expected, desired, memory_order_release, memory_order_relaxed);
+}
+
 static inline bool hf_cas_weak_acq_rel_u64(struct hf_atomic_u64 *a, uint64_t *expected, uint64_t desired)
 {
     return atomic_compare_exchange_weak_explicit(&a->v, expected, desired, memory_order_acq_rel, memory_order_relaxed);

@@ -20,7 +20,9 @@
  * is the next_position of block s - 1, or the start position.
  *
  * Edges
- *   [A] tail CAS (acq_rel) with the tail CASes before it: their chain carries edge D from the shard that looked to all later claims.
+ *   [A] tail CAS of a claim (acq_rel) with all tail CASes before it: each is a read-modify-write, so the value a claim acquires carries
+ * every earlier release. They carry edge D from whoever looked to all later claims. The drainer's CAS only releases: what it does
+ *       afterwards touches its own fields and a descriptor that it reset itself, and it passes on earlier releases without acquiring them.
  *   [B] store-release of end by the closer      -> load-acquire by the drainer: next_position is there.
  *   [C] add-release to committed by claimers    -> load-acquire by the drainer: the records' bytes are there. Each add is a
  *       read-modify-write, so the last one's value carries all the earlier releases.
@@ -271,7 +273,7 @@ bool hf_log_buffer_close(struct hf_log_buffer *buffer, bool seal)
         if (end == buffer->known_position + buffer->header_bytes && !may_seal)
             return buffer->known_sequence != buffer->next_sequence;
         uint64_t next = next_block_position(buffer, end, UNIT_BYTES);
-        if (hf_cas_weak_acq_rel_u64(&buffer->tail, &tail, tail_pack(buffer, next + buffer->header_bytes, sequence + 1))) { /* [A] */
+        if (hf_cas_weak_release_u64(&buffer->tail, &tail, tail_pack(buffer, next + buffer->header_bytes, sequence + 1))) { /* [A] */
             publish_closed(buffer, sequence, end, next);
             return true;
         }

@@ -29,10 +29,11 @@ struct hf_spsc *hf_spsc_init(void *memory, uint32_t capacity, size_t element_byt
     return ring;
 }
 
-/* head is read first: it never passes a tail read later, so the difference cannot be negative; it is cut to the capacity. */
+/* head is read first, with acquire (partner C2): its tail is there then, so the tail read next is not behind it and the difference cannot
+ * be negative. Nobody reads an element for this count, so tail needs no order. It is cut to the capacity. */
 uint32_t hf_spsc_used(const struct hf_spsc *ring)
 {
     uint64_t head = hf_load_acquire_u64(&ring->head);
-    uint64_t used = hf_load_acquire_u64(&ring->tail) - head;
+    uint64_t used = hf_load_relaxed_u64(&ring->tail) - head;
     return used > ring->mask ? hf_spsc_capacity(ring) : (uint32_t)used;
 }
