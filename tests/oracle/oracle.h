@@ -20,6 +20,7 @@ struct hf_oracle_options {
     uint64_t allowed_from_client; /* bit r: result r is allowed to any command at any time, as BUSY, NO_SPACE and DRAINING are */
     /* FULL naming this table is allowed once the model counts so many of its rows; 0: at any time; UINT64_MAX: never. */
     uint64_t full_from[HF_TABLE_COUNT];
+    bool wall_clock_differs; /* the wall clock may be ahead of engine time, so ids over an hour ahead of engine time may be taken */
     bool history; /* keep past states, so that hf_oracle_answer() can look back and hf_oracle_restart() can cut; else only the newest */
 };
 
@@ -87,7 +88,7 @@ uint64_t hf_oracle_time_ns(const struct hf_oracle *oracle);
 uint64_t hf_oracle_mark_ms(const struct hf_oracle *oracle, uint32_t partition);
 
 struct hf_oracle_counts {
-    uint64_t records, answers, skus, cells, orders, ids, held, gone;
+    uint64_t records, answers, skus, cells, orders, lines, ids, gone;
     uint64_t by_opcode[8][16];           /* records by family and number */
     uint64_t by_result[HF_RESULT_COUNT]; /* answers */
 };

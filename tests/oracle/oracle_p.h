@@ -1,0 +1,272 @@
+/* The model inside the oracle: a store of things by key, each with its states by log position; a view is a moment in it. */
+#ifndef HF_ORACLE_P_H
+#define HF_ORACLE_P_H
+
+#include "tests/oracle/oracle.h"
+
+#include "wire/command_check.h"
+
+enum { HF_OPEN_INTENTS_MAX = 8 };
+
+#define HF_NEWEST UINT64_MAX
+
+/* --- store.c: things by key, with their past ------------------------------------------------------------------------------------- */
+
+/* Up to 32 bytes of key, the rest zero. */
+struct hf_key {
+    uint64_t word[4];
+};
+
+struct hf_state {
+    struct hf_state *older;
+    uint64_t position; /* of the record that made it so */
+    bool gone;
+    uint64_t value[]; /* as its store's value_bytes say */
+};
+
+struct hf_entry {
+    struct hf_key key;
+    struct hf_state *newest;
+    struct hf_entry *chain; /* of its bucket */
+    struct hf_entry *next;  /* in order of first appearance */
+};
+
+struct hf_chunk;
+
+struct hf_store {
+    struct hf_oracle *oracle;
+    size_t value_bytes;
+    struct hf_entry **bucket;
+    uint64_t buckets, entries, live;
+    struct hf_entry *first, *last;
+    struct hf_state *spare;
+};
+
+void *hf_oracle_take(struct hf_oracle *oracle, size_t bytes); /* zeroed, until the oracle ends; never NULL */
+void hf_oracle_give_all(struct hf_oracle *oracle);
+void hf_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t value_bytes);
+void hf_store_close(struct hf_store *store);
+struct hf_entry *hf_store_entry(const struct hf_store *store, const struct hf_key *key);
+/* The value as of `position`, or NULL. */
+const void *hf_store_at(const struct hf_store *store, const struct hf_key *key, uint64_t position);
+/* The value to be changed by the record that is being applied; zeroed when new. */
+void *hf_store_write(struct hf_store *store, const struct hf_key *key);
+void hf_store_remove(struct hf_store *store, const struct hf_key *key);
+void hf_store_cut(struct hf_store *store, uint64_t position);
+
+/* --- what there is --------------------------------------------------------------------------------------------------------------- */
+
+struct hf_name {
+    uint16_t bytes;
+    char text[40];
+    bool loose; /* longer than an answer's field: how it is cut is not said */
+};
+
+struct hf_m_sku {
+    struct hf_name name;
+    uint32_t per_order, per_customer, window_s, safety_stock;
+    uint64_t opens_ms, closes_ms;
+    uint32_t cells;       /* that have had stock */
+    uint32_t cells_loose; /* that have only had a policy */
+};
+
+struct hf_m_location {
+    struct hf_name name;
+};
+
+struct hf_m_cell {
+    int64_t bucket[3]; /* by enum hf_bucket */
+    int64_t moved[3];  /* sum of movements, kept apart for I2 */
+    int64_t reserved, allocated;
+    uint64_t version;
+    uint64_t changed_position; /* of the step that changed it last */
+    uint32_t safety_stock;     /* its own */
+    bool own_safety, stocked;
+    bool flag_loose; /* the policy changed since the cell was last touched: the flag may be as it was */
+};
+
+/* Newest sequence of a source for a cell. */
+struct hf_m_source {
+    uint64_t sequence;
+};
+
+/* Units of one customer and SKU in the window [start, start + length). */
+struct hf_m_limit {
+    uint64_t start_ms;
+    uint32_t length_s;
+    int64_t units; /* that certainly count */
+    int64_t loose; /* that may count: granted without a limit, or under another policy's window */
+};
+
+struct hf_m_line {
+    struct hf_sku sku;
+    uint32_t location, quantity;
+    uint64_t price;
+    uint64_t start_ms; /* of the window that its units count in */
+    uint32_t length_s;
+    bool counted;
+};
+
+struct hf_m_order {
+    struct hf_id id;
+    uint64_t customer;
+    uint32_t channel, line_count;
+    uint8_t mode, state, payment, fulfilment;
+    uint64_t version, due_ns, placed_ns, changed_ns;
+    int64_t authorised, captured, refunded;
+    uint8_t currency[3];
+    bool money_loose; /* what these sums are after a stock lost or a second settle is not said */
+    uint32_t intents;
+    uint32_t open_count;
+    uint32_t extends;
+    uint32_t command_count;
+    uint64_t command_ms[HF_HISTORY_MAX]; /* id times of its commands, those not newer than the mark dropped at need */
+    struct hf_intent open[HF_OPEN_INTENTS_MAX];
+    const struct hf_m_line *lines; /* never changed in place */
+};
+
+/* A command that had its effect. */
+struct hf_m_id {
+    const struct hf_command *command;
+    uint64_t position, time_ns, due_ns, version, value;
+    struct hf_id order; /* whose command it was; none: it stands for itself */
+    uint16_t result;
+    uint8_t state, payment, fulfilment;
+    bool place;
+};
+
+struct hf_m_partition {
+    uint64_t mark_ms, time_ns;
+};
+
+struct hf_moment {
+    uint64_t position, time_ns;
+};
+
+enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_SOURCES, HF_LIMITS, HF_ORDERS, HF_IDS, HF_PARTITIONS, HF_THINGS };
+
+struct hf_oracle {
+    struct hf_oracle_options options;
+    struct hf_store store[HF_THINGS];
+    struct hf_chunk *chunks;
+    uint64_t position, applying, time_ns, acknowledged, keep_from;
+    struct hf_moment *moments; /* every record's end, while history is kept */
+    size_t moment_count, moment_room;
+    struct hf_oracle_counts counts;
+    const struct hf_command *subject; /* of the sentence */
+    char fault[1024];
+};
+
+/* A moment: the state after the record that ended at `position`, stepped at time_ns. */
+struct hf_view {
+    const struct hf_oracle *oracle;
+    uint64_t position, time_ns;
+};
+
+static inline uint64_t hf_bit(unsigned result)
+{
+    return 1ull << result;
+}
+
+/* --- model.c: reading and naming ------------------------------------------------------------------------------------------------- */
+
+struct hf_key hf_key_sku(const struct hf_sku *sku);
+struct hf_key hf_key_number(uint64_t number);
+struct hf_key hf_key_cell(const struct hf_sku *sku, uint32_t location);
+struct hf_key hf_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source);
+struct hf_key hf_key_limit(const struct hf_sku *sku, uint64_t customer);
+struct hf_key hf_key_id(struct hf_id id);
+
+const struct hf_m_sku *hf_view_sku(const struct hf_view *view, const struct hf_sku *sku);
+const struct hf_m_location *hf_view_location(const struct hf_view *view, uint32_t location);
+const struct hf_m_cell *hf_view_cell(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
+const struct hf_m_order *hf_view_order(const struct hf_view *view, struct hf_id id);
+const struct hf_m_id *hf_view_id(const struct hf_view *view, struct hf_id id);
+uint64_t hf_view_mark(const struct hf_view *view, uint16_t route);
+uint64_t hf_view_time(const struct hf_view *view, uint16_t route);
+
+int64_t hf_view_safety(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_cell *cell);
+/* Available to promise; of a cell that is not there: minus its safety stock. */
+int64_t hf_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
+
+/* The current window of a SKU's policy. */
+void hf_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t *start_ms, uint32_t *length_s);
+/* A customer's units of the SKU in the window of the moment: certain ones, and those that may count besides. */
+void hf_view_units(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_sku *policy, uint64_t customer, int64_t *units,
+                   int64_t *loose);
+
+bool hf_order_terminal(const struct hf_m_order *order);
+const struct hf_intent *hf_order_open_intent(const struct hf_m_order *order, uint32_t number);
+
+/* Same body: same bytes but for the extension TRACE_CONTEXT. */
+bool hf_same_body(const struct hf_command *a, const struct hf_command *b);
+
+/* Writes the sentence: "position P, OPCODE id: ..." and returns false. */
+bool hf_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const char *hf_opcode_name(uint16_t opcode);
+/* "OK|SHORT" of a set of results; static storage. */
+const char *hf_results_text(uint64_t results);
+
+/* --- judge*.c: what is allowed --------------------------------------------------------------------------------------------------- */
+
+void hf_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed);
+uint64_t hf_judge_place(const struct hf_view *view, const struct hf_command *command);
+uint64_t hf_judge_verb(const struct hf_view *view, const struct hf_command *command);
+uint64_t hf_judge_full(const struct hf_view *view, const struct hf_command *command);
+
+/* Units asked of the line's cell by all lines. */
+int64_t hf_place_asked(const struct hf_command *command, const struct hf_line *line);
+bool hf_place_line_short(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line);
+/* Whether line number `at` has the fault that `result` names. */
+bool hf_place_line_fault(const struct hf_view *view, const struct hf_command *command, unsigned result, uint32_t at);
+/* Whether the stock is there for all lines of an expired order to be held again. */
+bool hf_order_stock_there(const struct hf_view *view, const struct hf_m_order *order);
+
+/* --- record*.c: one record, judged and applied ----------------------------------------------------------------------------------- */
+
+struct hf_taking {
+    struct hf_oracle *oracle;
+    const struct hf_record *record;
+    const struct hf_command *command;
+    const struct hf_intent *intents;
+    uint64_t position;
+    bool place;
+    struct hf_view before; /* the newest state before the record, at its time */
+    struct hf_m_id *id;
+};
+
+struct hf_touch hf_taking_touch(const struct hf_taking *taking, uint32_t i, struct hf_sku *sku);
+/* One touch against the state after the step, and what every touch must say. */
+bool hf_taking_touch_check(struct hf_taking *taking, uint32_t i);
+bool hf_taking_define(struct hf_taking *taking);
+bool hf_taking_stock(struct hf_taking *taking);
+bool hf_taking_place(struct hf_taking *taking);
+bool hf_taking_verb(struct hf_taking *taking);
+bool hf_taking_internal(struct hf_taking *taking);
+
+void hf_oracle_note(struct hf_oracle *oracle, uint64_t position, uint64_t time_ns);
+struct hf_m_cell *hf_write_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location);
+struct hf_m_order *hf_write_order(struct hf_oracle *oracle, struct hf_id id);
+struct hf_m_cell *hf_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
+                                 int64_t allocated);
+/* Gives an order's holds or allocations back. */
+void hf_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns);
+/* Units granted to, or (negative) taken back from, the customer in the line's window. */
+void hf_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns);
+void hf_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const struct hf_m_line *line, uint64_t time_ns);
+
+/* --- answer*.c ------------------------------------------------------------------------------------------------------------------- */
+
+struct hf_asking {
+    struct hf_oracle *oracle;
+    const struct hf_command *command;
+    const struct hf_answer *answer;
+    const struct hf_oracle_span *span;
+};
+
+/* Whether a query's answer is right at this moment; writes the sentence if not. */
+bool hf_asking_query(struct hf_asking *asking, const struct hf_view *view);
+bool hf_cell_item_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_cell_item *item, const struct hf_sku *sku,
+                        uint32_t location);
+
+#endif
