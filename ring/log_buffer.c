@@ -20,9 +20,9 @@
  * is the next_position of block s - 1, or the start position.
  *
  * Edges
- *   [A] tail CAS of a claim (acq_rel) with all tail CASes before it: each is a read-modify-write, so the value a claim acquires carries
- * every earlier release. They carry edge D from whoever looked to all later claims. The drainer's CAS only releases: what it does
- *       afterwards touches its own fields and a descriptor that it reset itself, and it passes on earlier releases without acquiring them.
+ *   [A] tail CAS of a claim (acq_rel) with all tail CASes before it: each is a read-modify-write, so the value that a claim acquires
+ *       carries every earlier release. They carry edge D from whoever looked to all later claims. The drainer's CAS only releases:
+ *       afterwards it touches its own fields and a descriptor that it reset itself, and earlier releases pass through it unacquired.
  *   [B] store-release of end by the closer      -> load-acquire by the drainer: next_position is there.
  *   [C] add-release to committed by claimers    -> load-acquire by the drainer: the records' bytes are there. Each add is a
  *       read-modify-write, so the last one's value carries all the earlier releases.

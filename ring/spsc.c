@@ -29,8 +29,8 @@ struct hf_spsc *hf_spsc_init(void *memory, uint32_t capacity, size_t element_byt
     return ring;
 }
 
-/* head is read first, with acquire (partner C2): its tail is there then, so the tail read next is not behind it and the difference cannot
- * be negative. Nobody reads an element for this count, so tail needs no order. It is cut to the capacity. */
+/* head is read first, with acquire (partner C2): the tail it was read against is there then, so the difference cannot be negative. Nobody
+ * reads an element for this count, so tail needs no order. It is cut to the capacity. */
 uint32_t hf_spsc_used(const struct hf_spsc *ring)
 {
     uint64_t head = hf_load_acquire_u64(&ring->head);
