@@ -195,6 +195,7 @@ static void slice_over(struct hf_sim_disk *disk)
     uint64_t end = slice->end < disk->bytes ? slice->end : disk->bytes;
     if (!disk->options.keeps_old && slice->from < end) {
         memset(disk->medium + slice->from, 0, end - slice->from);
+        sim_harm(disk, slice->from, end - slice->from, false);
         memset(disk->sectors + slice->from / SIM_SECTOR_BYTES, SIM_CLEAN, (end - slice->from) / SIM_SECTOR_BYTES);
     }
     slice->under_way = false;

@@ -87,6 +87,7 @@ void sim_term_begins(struct hf_sim_disk *disk, const uint8_t *image)
 static void flip(struct hf_sim_disk *disk, uint64_t position, uint8_t mask)
 {
     disk->medium[position] ^= mask;
+    sim_harm(disk, position, 1, true);
     if (disk->sectors[position / SIM_SECTOR_BYTES] != SIM_CLEAN)
         disk->cache[position] ^= mask;
 }
@@ -109,6 +110,7 @@ void hf_sim_disk_wipe(struct hf_sim_disk *disk, uint64_t position, uint64_t byte
     if (position + bytes > disk->bytes)
         bytes = disk->bytes - position;
     memset(disk->medium + position, 0, bytes);
+    sim_harm(disk, position, bytes, true);
     memset(disk->sectors + position / SIM_SECTOR_BYTES, SIM_CLEAN, bytes / SIM_SECTOR_BYTES);
 }
 
@@ -156,6 +158,7 @@ void hf_sim_disk_repair(struct hf_sim_disk *disk)
         const struct sim_block *block = &disk->blocks[i];
         memcpy(disk->medium + block->position, disk->truth + block->position, block->bytes);
         memset(disk->sectors + block->position / SIM_SECTOR_BYTES, SIM_CLEAN, block->bytes / SIM_SECTOR_BYTES);
+        sim_harm(disk, block->position, block->bytes, false);
     }
     for (uint64_t i = 0; i < disk->settled; i++)
         disk->segment_have[i] = disk->segment_bytes;
@@ -193,13 +196,15 @@ static struct stated look_at_manifest(const struct hf_sim_disk *disk)
     return stated;
 }
 
+/* What is neither what was written nor harmed was believed to be durable before it was: no excuse for losing it. */
 static bool intact(const struct hf_sim_disk *disk, const struct sim_block *block)
 {
     uint8_t now[SIM_SECTOR_BYTES];
     for (uint64_t at = 0; at < block->length; at += SIM_SECTOR_BYTES) {
-        uint64_t bytes = block->length - at < SIM_SECTOR_BYTES ? block->length - at : SIM_SECTOR_BYTES;
-        sim_look(disk, block->position + at, now, sizeof now);
-        if (memcmp(now, disk->truth + block->position + at, bytes) != 0)
+        uint64_t position = block->position + at, bytes = block->length - at < SIM_SECTOR_BYTES ? block->length - at : SIM_SECTOR_BYTES;
+        bool there = sim_look(disk, position, now, sizeof now);
+        bool excuse = !there || disk->harmed[position / SIM_SECTOR_BYTES] != 0;
+        if (excuse && memcmp(now, disk->truth + position, bytes) != 0)
             return false;
     }
     return true;

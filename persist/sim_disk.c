@@ -63,6 +63,7 @@ void sim_grow(struct hf_sim_disk *disk, uint64_t end)
     disk->cache = grown(disk->cache, disk->bytes, bytes);
     disk->truth = grown(disk->truth, disk->bytes, bytes);
     disk->sectors = grown(disk->sectors, disk->bytes / SIM_SECTOR_BYTES, bytes / SIM_SECTOR_BYTES);
+    disk->harmed = grown(disk->harmed, disk->bytes / SIM_SECTOR_BYTES, bytes / SIM_SECTOR_BYTES);
     disk->bytes = bytes;
 }
 
@@ -93,6 +94,14 @@ void sim_land(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, 
     sim_grow(disk, position + bytes);
     memcpy((as == SIM_CLEAN ? disk->medium : disk->cache) + position, data, bytes);
     memset(disk->sectors + position / SIM_SECTOR_BYTES, as, bytes / SIM_SECTOR_BYTES);
+    sim_harm(disk, position, bytes, false);
+}
+
+void sim_harm(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes, bool harmed)
+{
+    uint64_t from = position / SIM_SECTOR_BYTES, end = (position + bytes + SIM_SECTOR_BYTES - 1) / SIM_SECTOR_BYTES;
+    sim_grow(disk, end * SIM_SECTOR_BYTES);
+    memset(disk->harmed + from, harmed, end - from);
 }
 
 static uint64_t segment_have(const struct hf_sim_disk *disk, uint64_t segment)
@@ -146,16 +155,17 @@ void sim_write_gone(struct hf_sim_disk *disk, unsigned index)
 /* A write that will be reported as a success, and what the disk makes of it. */
 static void write_lands(struct hf_sim_disk *disk, const struct sim_write *write, enum sim_sector as)
 {
-    uint64_t to = write->position;
-    if (write->fault == HF_SIM_LOST_WRITE)
+    if (write->fault != HF_SIM_LOST_WRITE && write->fault != HF_SIM_MISDIRECTED) {
+        sim_land(disk, write->position, write->data, write->bytes, as);
         return;
-    if (write->fault == HF_SIM_MISDIRECTED) {
-        sim_grow(disk, write->position + write->bytes);
-        to = sim_random(disk) % (disk->bytes / 4096) * 4096;
-        to = to == write->position ? to + 4096 : to;
     }
-    if (write->fault != HF_SIM_MISDIRECTED || as == SIM_CLEAN)
-        sim_land(disk, to, write->data, write->bytes, as);
+    sim_harm(disk, write->position, write->bytes, true);
+    if (write->fault == HF_SIM_LOST_WRITE || as != SIM_CLEAN)
+        return;
+    uint64_t to = sim_random(disk) % (disk->bytes / 4096) * 4096;
+    to = to == write->position ? to + 4096 : to;
+    sim_land(disk, to, write->data, write->bytes, as);
+    sim_harm(disk, to, write->bytes, true);
 }
 
 static bool lands_whole(const struct sim_write *write)
@@ -188,8 +198,10 @@ void sim_advance(struct hf_sim_disk *disk)
 
 static void keep_sector(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, bool keep, unsigned *kept)
 {
-    if (keep)
+    if (keep) {
         memcpy(disk->medium + position, data, SIM_SECTOR_BYTES);
+        sim_harm(disk, position, SIM_SECTOR_BYTES, false);
+    }
     disk->sectors[position / SIM_SECTOR_BYTES] = SIM_CLEAN;
     *kept += keep;
 }
@@ -319,6 +331,7 @@ void hf_sim_disk_free(struct hf_sim_disk *disk)
     free(disk->cache);
     free(disk->truth);
     free(disk->sectors);
+    free(disk->harmed);
     free(disk->blocks);
     free(disk);
 }

@@ -41,7 +41,8 @@ struct sim_slice {
 struct hf_sim_disk {
     struct hf_sim_options options;
     uint64_t random, now_ns;
-    uint8_t *medium, *cache, *truth, *sectors; /* the first three: `bytes` each; sectors: enum sim_sector, one a sector */
+    uint8_t *medium, *cache, *truth; /* `bytes` each */
+    uint8_t *sectors, *harmed;       /* one a sector: enum sim_sector; 1: damaged, so not what was written */
     uint64_t bytes;
     uint64_t segment_bytes, segments;        /* 0 before the first was made */
     uint64_t segment_have[SIM_SEGMENTS_MAX]; /* length of each file; 0: none */
@@ -70,6 +71,8 @@ bool sim_meets(struct hf_sim_disk *disk, enum hf_sim_fault fault);
 void sim_advance(struct hf_sim_disk *disk);
 /* Ends a write: takes it off the list. */
 void sim_write_gone(struct hf_sim_disk *disk, unsigned index);
+/* Sectors are not what was written there, by a fault that no rule can prevent. */
+void sim_harm(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes, bool harmed);
 /* Puts a write's sectors where they go: on the medium, or volatile. */
 void sim_land(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, uint32_t bytes, enum sim_sector as);
 /* `bytes` at `position` as a process reads them now; false: at least a part lies in no segment (and reads as zeros). */
