@@ -9,7 +9,11 @@
 
 #include <stdalign.h>
 
-enum { HF_LOG_FLIGHTS_MAX = 4, HF_LOG_WINDOW_BYTES = 8 << 20, HF_LOG_LOOK_AHEAD_BYTES = 9 << 20 };
+enum {
+    HF_LOG_FLIGHTS_MAX = 4,
+    HF_LOG_WINDOW_BYTES = 8 << 20,   /* no block is submitted that ends further behind the durable position */
+    HF_LOG_TAIL_MOST_BYTES = 9 << 20 /* so what lies further behind a hole is no torn tail of it */
+};
 
 /* Where the log stands: everything the next block's header continues. */
 struct hf_log_tip {

@@ -176,7 +176,7 @@ static int look_at(struct recovery *r, uint64_t position, const uint8_t *at, enu
     uint64_t hole = r->tip.position;
     *step = HF_BLOCK_ALIGN;
     if (verdict == HF_BLOCK_ABSENT) {
-        if (!is_zero(at))
+        if (position < hole + HF_LOG_TAIL_MOST_BYTES && !is_zero(at))
             r->torn_end = position + HF_BLOCK_ALIGN;
         return 0;
     }
@@ -195,6 +195,7 @@ static int look_at(struct recovery *r, uint64_t position, const uint8_t *at, enu
     return 0;
 }
 
+/* Looks to the end of the last segment, because zeros may reach further than what is ever under way, and blocks stand behind them. */
 static int judge_hole(struct recovery *r)
 {
     const struct hf_manifest *manifest = &r->log->manifest;
@@ -205,7 +206,7 @@ static int judge_hole(struct recovery *r)
         return damage(r, hole, "the log was stopped cleanly after this place");
     r->torn_end = hole;
     uint64_t step;
-    for (uint64_t position = hole; position < hole + HF_LOG_LOOK_AHEAD_BYTES; position += step) {
+    for (uint64_t position = hole;; position += step) {
         const uint8_t *at;
         enum hf_block_verdict verdict;
         int e = judge(r, position, &at, &verdict);
@@ -214,7 +215,7 @@ static int judge_hole(struct recovery *r)
         if (at == NULL)
             return 0;
         if (r->missing)
-            return damage(r, hole, "a segment is missing or short here or soon after, and later ones exist");
+            return damage(r, hole, "a segment is missing or short here or further on, and later ones exist");
         e = look_at(r, position, at, verdict, &step);
         if (e != 0)
             return e;

@@ -107,6 +107,38 @@ static void a_second_engine_is_told_that_the_directory_is_in_use(void **state)
     assert_int_equal(help_open(&other), HF_E_IN_USE);
 }
 
+static void manifest_bytes(const struct help *help, char bytes[4096])
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/manifest.0", help->dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(read(fd, bytes, 4096), 4096);
+    close(fd);
+}
+
+/* What is removed as "stale": a second engine would write the manifest, and zeros over what the first one still promises. */
+static void a_removed_lock_file_lets_no_second_engine_in(void **state)
+{
+    struct help *help = *state;
+    char path[512], before[4096], after[4096];
+    help_start(help);
+    assert_int_equal(help_write_many(help, 10, 160), 0);
+    snprintf(path, sizeof path, "%s/lock", help->dir);
+    assert_int_equal(unlink(path), 0);
+    manifest_bytes(help, before);
+    struct help other = {.options = help->options};
+    other.options.lock_wait_ms = 30;
+    assert_int_equal(help_open(&other), HF_E_IN_USE);
+    assert_non_null(strstr(hf_log_error(NULL), "in use"));
+    manifest_bytes(help, after);
+    assert_memory_equal(before, after, sizeof before);
+    assert_int_equal(help_write_many(help, 10, 160), 0);
+    help_stop(help);
+    help_start(help);
+    assert_int_equal(help->seen, 20);
+}
+
 static void two_readers_share_a_stopped_directory_and_change_nothing(void **state)
 {
     struct help *help = *state;
@@ -339,6 +371,7 @@ int main(void)
         ON_FILES(segments_of_one_block_are_crossed_many_times),
         ON_FILES(an_idle_log_is_sealed_once),
         ON_FILES(a_second_engine_is_told_that_the_directory_is_in_use),
+        ON_FILES(a_removed_lock_file_lets_no_second_engine_in),
         ON_FILES(two_readers_share_a_stopped_directory_and_change_nothing),
         cmocka_unit_test(a_memory_file_system_is_written_through_the_page_cache),
         ON_FILES(a_file_size_limit_lowers_the_watermark_and_loses_nothing),

@@ -213,6 +213,22 @@ static void a_block_further_ahead_than_one_is_ever_written_is_damage(void **stat
     assert_damaged_at(help, hole);
 }
 
+/* However far a gap of zeros reaches: what follows it was submitted when it was durable. */
+static void zeros_of_any_length_in_the_middle_of_the_newest_term_are_damage(void **state)
+{
+    struct help *help = *state;
+    help_start(help);
+    for (unsigned i = 0; i < 3200; i++) {
+        help_write(help, 2000);
+        assert_int_equal(help_settle(help), 0);
+    }
+    help_close(help);
+    for (uint64_t bytes = 7 << 20; bytes <= 12 << 20; bytes += 1 << 20) {
+        hf_sim_disk_wipe(disk_of(help), 8 * 4096, bytes);
+        assert_damaged_at(help, 8 * 4096);
+    }
+}
+
 static void blocks_of_older_terms_beyond_a_beginning_do_not_exist(void **state)
 {
     struct help *help = *state;
@@ -380,6 +396,7 @@ int main(void)
         ON_DISK(a_later_block_of_this_term_that_knows_nothing_durable_leaves_a_torn_tail),
         ON_DISK(a_later_block_of_this_term_that_says_the_hole_was_durable_is_damage),
         ON_DISK(a_block_further_ahead_than_one_is_ever_written_is_damage),
+        ON_DISK(zeros_of_any_length_in_the_middle_of_the_newest_term_are_damage),
         ON_DISK(blocks_of_older_terms_beyond_a_beginning_do_not_exist),
         ON_DISK(a_block_of_a_newer_format_is_refused_as_newer),
         ON_DISK(a_failed_short_or_fenced_write_is_fatal_and_stays_so),
