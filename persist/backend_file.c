@@ -71,6 +71,14 @@ static bool stranger_find(struct hf_file *file, char name[64])
     return found;
 }
 
+/* The directory itself too: somebody may take the lock file for a left-over and remove it, and the next one is another file. File systems
+ * that lock no directories (NFS) have the lock file alone. */
+static int dir_lock(struct hf_file *file, int operation)
+{
+    int e = hf_file_lock(file->dir_fd, operation, file->lock_deadline_ns);
+    return e == HF_E_IO ? 0 : e;
+}
+
 static int file_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
 {
     struct hf_file *file = file_of(backend);
@@ -85,7 +93,9 @@ static int file_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
     if (file->lock_fd < 0)
         return hf_say(backend->error, HF_E_IO, "cannot open %s/lock: %s; give this user the directory", file->dir, strerror(errno));
     file->lock_deadline_ns = hf_file_now_ns() + wait_ms * 1000000;
-    int e = hf_file_lock(file->lock_fd, shared ? LOCK_SH : LOCK_EX, file->lock_deadline_ns);
+    int operation = shared ? LOCK_SH : LOCK_EX, e = hf_file_lock(file->lock_fd, operation, file->lock_deadline_ns);
+    if (e == 0)
+        e = dir_lock(file, operation);
     if (e == HF_E_IN_USE)
         return hf_say(backend->error, e,
                       "%s is in use by another process (waited %" PRIu64 " ms for %s/lock); stop it or use another --data", file->dir,

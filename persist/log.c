@@ -228,6 +228,13 @@ int hf_log_watermark(const struct hf_log *log)
     return (int)hf_load_relaxed_u32(&log->watermark);
 }
 
+bool hf_log_has_room(const struct hf_log *log)
+{
+    uint64_t end = log->backend->ops->space_end(log->backend);
+    return hf_log_watermark(log) < 2 && hf_log_buffer_has_room(log->buffer, 0) &&
+           hf_log_buffer_position(log->buffer) + log->worst_bytes <= end;
+}
+
 int hf_log_event_fd(const struct hf_log *log)
 {
     return log->backend->ops->event_fd(log->backend);

@@ -79,6 +79,10 @@ uint64_t hf_log_durable(const struct hf_log *log);
  * thread. */
 int hf_log_watermark(const struct hf_log *log);
 
+/* Whether what all shards may claim in a batch each fits the buffer and the reserved space. A shard asks before it steps a batch, as of
+ * hf_log_buffer_has_room: the watermark is only as new as the drainer's last turn. Any thread. */
+bool hf_log_has_room(const struct hf_log *log);
+
 /* A file descriptor that becomes readable when a write of this log completes (eventfd), for a loop that sleeps; -1: none. */
 int hf_log_event_fd(const struct hf_log *log);
 /* Writes in flight or bytes claimed and not yet submitted: there is a reason to come back soon. Drainer's thread. */

@@ -183,7 +183,7 @@ static unsigned take_completions(struct hf_shard *shard)
 
 bool hf_shard_has_room(const struct hf_shard *shard)
 {
-    return hf_log_watermark(shard->node->log) < 2 && hf_log_buffer_has_room(shard->node->buffer, 0);
+    return hf_log_has_room(shard->node->log);
 }
 
 static void notice_full_log(struct hf_shard *shard)

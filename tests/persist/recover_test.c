@@ -291,6 +291,21 @@ static void a_full_disk_lowers_the_watermark_in_two_steps(void **state)
     help_stop(help);
 }
 
+/* The drainer may come late: what was claimed since its last turn must fit the space all the same, and a stop too. */
+static void what_is_claimed_between_two_turns_of_the_drainer_fits_the_space(void **state)
+{
+    struct help *help = *state;
+    hf_sim_disk_set_capacity(disk_of(help), 512 << 10);
+    help_start(help);
+    unsigned claimed = 0;
+    for (; hf_log_has_room(help->log); claimed++)
+        help_write(help, 1024);
+    assert_true(claimed > 100);
+    help_stop(help);
+    help_start(help);
+    assert_int_equal(help->seen, claimed);
+}
+
 /* Ends a start by a power cut in its `operations`-th step: the writings of the manifest are the first two. */
 static void start_until_the_power_goes(struct help *help, uint64_t operations)
 {
@@ -401,6 +416,7 @@ int main(void)
         ON_DISK(a_block_of_a_newer_format_is_refused_as_newer),
         ON_DISK(a_failed_short_or_fenced_write_is_fatal_and_stays_so),
         ON_DISK(a_full_disk_lowers_the_watermark_in_two_steps),
+        ON_DISK(what_is_claimed_between_two_turns_of_the_drainer_fits_the_space),
         ON_DISK(starts_that_are_cut_one_after_another_leave_a_copy_of_the_manifest),
         ON_DISK(nothing_becomes_durable_behind_a_clean_end),
         ON_DISK(recovery_stops_at_the_position_asked_for),
