@@ -5,14 +5,16 @@
 MAKEFLAGS += -q --no-print-directory
 PREFIX ?= /usr/local
 TESTS ?=
+TARGET ?=
+SECONDS ?= 60
 
-.PHONY: help build deps run test asan tsan bench fmt lint clean install
+.PHONY: help build deps run test asan tsan bench fmt fuzz lint clean install
 
 build:
 	+@tools/build release
 
 help:
-	+@echo 'build run test bench fmt lint asan tsan clean install deps; TESTS=wire/result narrows test, asan, tsan; PREFIX= for install'
+	+@echo 'build run test bench fmt lint asan tsan fuzz clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; PREFIX= for install'
 
 deps:
 	+@tools/install-deps
@@ -29,6 +31,9 @@ asan:
 tsan:
 	+@tools/run-tests tsan $(TESTS)
 
+fuzz:
+	+@tools/fuzz '$(TARGET)' '$(SECONDS)'
+
 bench: build
 	+@bench/run all
 
@@ -42,4 +47,4 @@ install: build
 	+@meson configure build -Dprefix=$(abspath $(PREFIX)) && meson install -C build
 
 clean:
-	+@rm -rf build build-asan build-tsan build-lint
+	+@rm -rf build build-asan build-tsan build-lint build-fuzz

@@ -12,7 +12,7 @@ import subprocess
 COLUMNS_MAX = 140
 README_LINES_MAX = 40
 
-# Who may include whom; tests may reach everything but server/, which only its own tests, the end tests and bench/ know.
+# Who may include whom; tests may reach everything but server/, which only its own tests, those of whole nodes and bench/ know.
 IMPORTS = {
     'wire': {'wire'},
     'ring': {'ring'},
@@ -171,7 +171,7 @@ def may_include(path, target):
     if target == REPLAY and here == 'client':
         return os.path.basename(path).startswith('offline')
     if there == 'server':
-        return path.startswith(('tests/server/', 'tests/end/', 'bench/'))
+        return path.startswith(('tests/server/', 'tests/end/', 'tests/fuzz/', 'tests/failnth/', 'bench/'))
     if here not in IMPORTS:
         return True
     extra = OFFLINE_EXTRA if os.path.basename(path).startswith('offline') and here == 'client' else set()
