@@ -1,0 +1,257 @@
+#include "tests/sim/check.h"
+
+#include "client/audit.h"
+#include "engine/engine.h"
+#include "server/replay.h"
+#include "tests/sim/history.h"
+#include "tests/sim/process.h"
+#include "tests/sim/sim.h"
+
+#ifdef SIM_ORACLE
+#include "tests/oracle/oracle.h"
+#endif
+
+#include "wire/command_check.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+enum { RESTARTS_MAX = 256, FOLLOWER_ROWS = 1 << 15 };
+
+static struct sim_check_options options;
+static struct hf_engine *follower;
+static struct hf_quota quota;
+static unsigned restarts;
+/* Of each restart: where its log ended and its time began. What was sent before may have been stepped as early as that. */
+static struct {
+    uint64_t position, engine_ns;
+} floors[RESTARTS_MAX];
+static uint64_t latest_engine_ns;
+#ifdef SIM_ORACLE
+static struct hf_oracle *oracle;
+#endif
+
+static void make_follower(void)
+{
+    struct hf_engine_options sizes = {
+        .partitions = options.partitions,
+        .skus_max = FOLLOWER_ROWS,
+        .cells_max = FOLLOWER_ROWS,
+        .orders_max = FOLLOWER_ROWS,
+        .lines_max = 4 * FOLLOWER_ROWS,
+        .command_ids_max = FOLLOWER_ROWS,
+        .limits_max = FOLLOWER_ROWS,
+        .retention_ns = options.retention_ns,
+        .key = {sim.seed + 1, ~sim.seed},
+    };
+    int failed = hf_engine_create(&sizes, &follower);
+    assert(failed == 0);
+    (void)failed;
+    hf_replay_quotas(&sizes, &quota, 1);
+}
+
+static void follow(const struct hf_record *record, uint64_t end_position)
+{
+    unsigned table = 0;
+    int code = hf_engine_replay(follower, record, record->length, &quota, &table);
+    if (code != 0)
+        sim_fail("the record that ends at %" PRIu64 " does not replay: %d", end_position, code);
+}
+
+void sim_check_begin(const struct sim_check_options *wanted)
+{
+    options = *wanted;
+    restarts = 0;
+    latest_engine_ns = 0;
+    floors[0].position = floors[0].engine_ns = 0;
+    make_follower();
+#ifdef SIM_ORACLE
+    struct hf_oracle_options ask = {
+        .partitions = options.partitions,
+        .retention_ms = options.retention_ns / 1000000,
+        .allowed_from_client = 1ull << HF_BUSY | 1ull << HF_NO_SPACE | 1ull << HF_DRAINING,
+        .history = true,
+    };
+    oracle = hf_oracle_create(&ask);
+    assert(oracle);
+#endif
+}
+
+void sim_check_end(void)
+{
+    hf_engine_destroy(follower);
+    follower = NULL;
+#ifdef SIM_ORACLE
+    hf_oracle_destroy(oracle);
+    oracle = NULL;
+#endif
+}
+
+static void note_time(void)
+{
+    uint64_t engine_ns = sim_process_engine_ns();
+    if (engine_ns > latest_engine_ns)
+        latest_engine_ns = engine_ns;
+}
+
+void sim_check_record(const struct hf_record *record, uint64_t end_position)
+{
+    follow(record, end_position);
+    note_time();
+#ifdef SIM_ORACLE
+    if (!sim.failed && !hf_oracle_record(oracle, record, record->length, end_position))
+        sim_fail("oracle: %s", hf_oracle_fault(oracle));
+#endif
+}
+
+void sim_check_cut(void)
+{
+    uint64_t count = sim_history_count();
+    hf_engine_destroy(follower);
+    make_follower();
+    for (uint64_t i = 0; i < count; i++)
+        follow(sim_history_record(i), sim_history_entry(i)->end_position);
+#ifdef SIM_ORACLE
+    if (!sim.failed && !hf_oracle_restart(oracle, sim_history_position()))
+        sim_fail("oracle: %s", hf_oracle_fault(oracle));
+#endif
+}
+
+/* No shard is within a batch: every word is free, and what was claimed is committed. */
+static bool at_rest(const struct hf_node *node)
+{
+    for (uint32_t i = 0; i < node->partitions; i++)
+        if (hf_load_relaxed_u32(&node->words[i].owner) != 0)
+            return false;
+    return sim_history_is_whole();
+}
+
+void sim_check_state(bool audit)
+{
+    const struct hf_node *node = sim_process_node();
+    if (sim_process_state() != SIM_UP || !at_rest(node))
+        return;
+    uint64_t live = hf_engine_digest(node->engine), replayed = hf_engine_digest(follower);
+    sim_mix(live, replayed);
+    if (live != replayed)
+        sim_fail("digest %016" PRIx64 " is not that of its log's replay, %016" PRIx64 ", at position %" PRIu64, live, replayed,
+                 sim_history_position());
+    struct hf_audit_item found = {0};
+    if (audit)
+        hf_engine_audit(node->engine, &found);
+    if (found.violations != 0)
+        sim_fail("the engine's audit finds %" PRIu64 " violations at position %" PRIu64, found.violations, sim_history_position());
+}
+
+void sim_check_restarted(void)
+{
+    assert(restarts + 1 < RESTARTS_MAX);
+    restarts++;
+    floors[restarts].position = sim_history_position();
+    floors[restarts].engine_ns = hf_engine_last_time_ns(follower);
+    note_time();
+    sim_check_state(true);
+}
+
+void sim_check_log(void)
+{
+    struct hf_audit *audit;
+    const struct hf_audit_report *report;
+    int failed = hf_audit_create(options.partitions, NULL, &audit);
+    assert(failed == 0);
+    for (uint64_t i = 0; i < sim_history_count() && failed == 0; i++) {
+        const struct hf_record *record = sim_history_record(i);
+        const struct sim_entry *entry = sim_history_entry(i);
+        failed = hf_audit_feed(audit, record, record->length, entry->end_position, entry->term);
+    }
+    failed = failed != 0 ? failed : hf_audit_finish(audit, &report);
+    assert(failed == 0);
+    (void)failed;
+    if (report->violations != 0)
+        sim_fail("the auditor finds %" PRIu64 " violations, the first (%s) at position %" PRIu64 ": %s", report->violations,
+                 hf_audit_kind_name(report->notes[0].kind), report->notes[0].position, report->notes[0].what);
+    hf_audit_destroy(audit);
+#ifdef SIM_ORACLE
+    if (!sim.failed && !hf_oracle_invariants(oracle))
+        sim_fail("oracle: %s", hf_oracle_fault(oracle));
+#endif
+}
+
+/* ---- answers ---- */
+
+struct sim_sent sim_check_sent(void)
+{
+    return (struct sim_sent){.position = sim_history_position(), .engine_ns = sim_process_engine_ns(), .restarts = restarts};
+}
+
+static bool is_write(const struct hf_command *command)
+{
+    unsigned family = hf_opcode_family(command->opcode);
+    return family >= HF_FAMILY_DEFINE && family <= HF_FAMILY_ORDER && !hf_id_none(command->id);
+}
+
+static bool accepted(uint16_t result)
+{
+    return result == HF_OK || result == HF_STOCK_LOST || result == HF_REFUND_DUE;
+}
+
+/* Refusals that are given without looking whether the id ran before. */
+static bool may_follow_a_record(uint16_t result)
+{
+    return result == HF_ID_REUSED || result == HF_ID_TOO_OLD || result == HF_BUSY || result == HF_NO_SPACE || result == HF_DRAINING;
+}
+
+static void answer_fails(const struct hf_command *command, const struct hf_answer *answer, const char *what)
+{
+    sim_fail("%s: opcode %04x id %016" PRIx64 "%016" PRIx64 " answered %s flags %x position %" PRIu64, what, command->opcode,
+             command->id.high, command->id.low, hf_result_name(answer->result), answer->flags, answer->position);
+}
+
+/* What a client was told of a write against what the log says. */
+static void check_write(const struct hf_command *command, const struct hf_answer *answer, bool async)
+{
+    uint64_t index;
+    const struct hf_record *record = sim_history_find(command->id, &index);
+    if (accepted(answer->result)) {
+        if (!record) {
+            if (!async)
+                answer_fails(command, answer, "accepted, but no record has its id");
+            return;
+        }
+        const struct hf_command *logged = sim_history_command(record);
+        if (hf_command_digest(logged) != hf_command_digest(command) || record->result != answer->result)
+            answer_fails(command, answer, "accepted, but its id's record says otherwise");
+        if (!async)
+            sim_history_acknowledged(sim_history_entry(index)->end_position);
+    } else if (record && !may_follow_a_record(answer->result)) {
+        const struct hf_command *logged = sim_history_command(record);
+        if (hf_command_digest(logged) == hf_command_digest(command))
+            answer_fails(command, answer, "refused, but a record has its id");
+    }
+}
+
+#ifdef SIM_ORACLE
+static void ask_oracle(const struct hf_command *command, const struct hf_answer *answer, struct sim_sent sent)
+{
+    struct hf_oracle_span span = {
+        .from_position = sent.position, .to_position = sim_history_position(), .from_ns = sent.engine_ns, .to_ns = latest_engine_ns};
+    for (unsigned i = sent.restarts + 1; i <= restarts; i++) {
+        span.from_position = floors[i].position < span.from_position ? floors[i].position : span.from_position;
+        span.from_ns = floors[i].engine_ns < span.from_ns ? floors[i].engine_ns : span.from_ns;
+    }
+    if (!hf_oracle_answer(oracle, command, answer, &span))
+        sim_fail("oracle: %s", hf_oracle_fault(oracle));
+}
+#endif
+
+void sim_check_answer(const struct hf_command *command, const struct hf_answer *answer, struct sim_sent sent, bool async)
+{
+    (void)sent;
+    note_time();
+    if (is_write(command))
+        check_write(command, answer, async);
+#ifdef SIM_ORACLE
+    if (!sim.failed && hf_opcode_family(command->opcode) != HF_FAMILY_ADMIN)
+        ask_oracle(command, answer, sent);
+#endif
+}

@@ -1,0 +1,339 @@
+#include "tests/sim/run.h"
+
+#include "tests/sim/check.h"
+#include "tests/sim/history.h"
+#include "tests/sim/network.h"
+#include "tests/sim/process.h"
+#include "tests/sim/threads.h"
+#include "tests/sim/workload.h"
+#include "wire/error.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    COMMANDS_LEAST = 5000,
+    RESTARTS_LEAST = 3,
+    STEPS_MAX = 4000000,
+    QUIET_STEPS_MAX = 400000, /* without an answer, while there should be some */
+    CALM_COMMANDS = 300,
+    STATE_CHECK_STEPS = 256,
+};
+
+/* What a seed draws once. */
+struct plan {
+    struct hf_server_options options;
+    struct hf_node_world world;
+    struct hf_sim_options disk;
+    struct sim_network_options net;
+    struct sim_workload_options workload;
+    uint64_t step_ns_max;
+    unsigned restarts;
+    bool hostile; /* false: nothing goes wrong but the restarts */
+};
+
+static struct plan plan;
+static struct hf_sim_disk *disk;
+static uint64_t restarts;
+
+/* ---- drawing a world ---- */
+
+static uint64_t pick(const uint64_t *values, unsigned count)
+{
+    return values[sim_below(count)];
+}
+#define PICK(...) pick((const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void draw_shards(void)
+{
+    struct hf_server_options *options = &plan.options;
+    do
+        options->shards = (uint32_t)PICK(1, 1, 2, 2, 3, 4);
+    while (options->shards > options->partitions);
+    options->drainer = sim_one_in(3) ? HF_DRAINER_THREAD : HF_DRAINER_INLINE;
+}
+
+static void draw_sizes(void)
+{
+    struct hf_server_options *options = &plan.options;
+    options->skus_max = 64 + sim_below(64);
+    options->cells_max = 128 + sim_below(512);
+    options->orders_max = PICK(256, 1024, 8192);
+    options->lines_max = PICK(512, 4096, 32768);
+    options->command_ids_max = PICK(512, 4096, 16384);
+    options->limits_max = PICK(16, 256, 4096);
+}
+
+static void draw_options(void)
+{
+    struct hf_server_options *options = &plan.options;
+    *options = (struct hf_server_options){.listen_count = 1, .idle = HF_IDLE_SLEEP, .log_level = HF_LEVEL_WARN};
+    snprintf(options->listen[0], sizeof options->listen[0], "loopback://sim:7420");
+    snprintf(options->data, sizeof options->data, "sim");
+    options->partitions = (uint32_t)PICK(1, 2, 4, 8, 16, 64);
+    draw_shards();
+    draw_sizes();
+    options->retention_ns = PICK(300, 1000, 2000, 5000) * 1000000;
+    options->clock_gap_max_ns = 3600000000000u;
+    options->session_idle_ns = PICK(500, 5000, 60000) * 1000000;
+    options->block_max_bytes = PICK(32, 32, 64, 256) << 10;
+    options->segment_bytes = options->block_max_bytes * PICK(1, 2, 4, 8);
+    options->log_ahead_bytes = 1 << 20;
+    plan.world = (struct hf_node_world){
+        .log_buffer_bytes = 32 << 20,
+        .answer_cache_bytes = 1 << 20,
+        .channel_tasks = (uint32_t)PICK(4, 64, 256),
+        .service_tasks = (uint32_t)PICK(2, 16),
+        .parked_max = (uint32_t)PICK(4, 64, 1024),
+        .sessions_max = 12,
+        .requests_max = (uint32_t)PICK(4, 64),
+        .credits_max = (uint32_t)PICK(4, 64),
+    };
+}
+
+static void draw_workload(void)
+{
+    static const uint32_t usual[ACTS] = {[ACT_LOCATION] = 1, [ACT_SKU] = 1,    [ACT_POLICY] = 2,    [ACT_RECEIVE] = 8,  [ACT_ADJUST] = 4,
+                                         [ACT_SET] = 4,      [ACT_PLACE] = 40, [ACT_EXTEND] = 6,    [ACT_SETTLE] = 20,  [ACT_RESULT] = 14,
+                                         [ACT_SHIP] = 12,    [ACT_CANCEL] = 8, [ACT_GET_ORDER] = 4, [ACT_GET_CELL] = 4, [ACT_GET_SKU] = 2,
+                                         [ACT_LIST] = 1,     [ACT_ADMIN] = 1,  [ACT_AGAIN] = 6,     [ACT_CHANGED] = 2,  [ACT_BAD] = 1};
+    plan.workload = (struct sim_workload_options){
+        .clients = 1 + (unsigned)sim_below(4),
+        .skus = (unsigned)PICK(1, 3, 10, 40),
+        .locations = (unsigned)PICK(1, 2, 5),
+        .customers = (unsigned)PICK(2, 10, 1000),
+        .lines_max = (unsigned)PICK(1, 4, 16, 16, 64, 256),
+        .frames_max = (unsigned)PICK(1, 4, 16),
+        .commands_max = (unsigned)PICK(1, 4, 16),
+        .ttl_ms_max = PICK(20, 200, 2000, 60000),
+        .deadline_ns = PICK(300, 2000, 10000) * 1000000,
+        .retention_ns = plan.options.retention_ns,
+        .one_session = sim_one_in(3),
+    };
+    for (unsigned i = 0; i < ACTS; i++)
+        plan.workload.weights[i] = i != ACT_PLACE && sim_one_in(8) ? 0 : usual[i] * (1 + (uint32_t)sim_below(8));
+}
+
+static void draw_faults(void)
+{
+    plan.hostile = !sim_one_in(16);
+    plan.net = (struct sim_network_options){.delay_ns_max = PICK(1000, 100000, 5000000), .split = (uint32_t)PICK(0, 2000, 20000)};
+    if (plan.hostile) {
+        uint32_t *rates[] = {&plan.net.drop,     &plan.net.duplicate, &plan.net.reorder, &plan.net.delay,
+                             &plan.net.truncate, &plan.net.corrupt,   &plan.net.reset,   &plan.net.half_open};
+        for (unsigned i = 0; i < sizeof rates / sizeof rates[0]; i++)
+            *rates[i] = sim_one_in(2) ? 0 : 20 + (uint32_t)sim_below(300);
+    }
+    plan.disk = (struct hf_sim_options){
+        .seed = hf_random_next(&sim.random),
+        .depth = 1 + (unsigned)sim_below(4),
+        .write_ns_max = PICK(20000, 200000, 3000000),
+    };
+}
+
+static void draw(void)
+{
+    memset(&plan, 0, sizeof plan);
+    draw_options();
+    draw_workload();
+    draw_faults();
+    plan.step_ns_max = PICK(500, 5000, 100000);
+    plan.restarts = RESTARTS_LEAST + (unsigned)sim_below(3);
+    sim.yield_per_256 = (uint32_t)PICK(0, 16, 64, 128);
+}
+
+/* ---- moving on ---- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void skip_idle_time(void)
+{
+    uint64_t next = least(least(sim_threads_next_ns(), sim_network_next_ns()), least(sim_workload_next_ns(), hf_sim_disk_next_ns(disk)));
+    if (next == UINT64_MAX)
+        sim_fail("nothing will ever happen again");
+    else if (next > sim.now_ns)
+        sim.now_ns = next;
+    else
+        sim.now_ns += 1000;
+}
+
+/* Something happens, somewhere. */
+static void step(void)
+{
+    sim.steps++;
+    sim.now_ns += sim_below(plan.step_ns_max + 1);
+    hf_sim_disk_set_now(disk, sim.now_ns);
+    uint64_t first = sim_below(4);
+    bool moved = false;
+    for (unsigned i = 0; i < 4 && !moved; i++) {
+        uint64_t what = (first + i) % 4;
+        moved = what == 0 ? sim_network_run() : what == 1 ? sim_workload_run() : sim_threads_run();
+    }
+    if (hf_sim_disk_now(disk) > sim.now_ns)
+        sim.now_ns = hf_sim_disk_now(disk);
+    if (!moved)
+        skip_idle_time();
+    if (sim.steps % STATE_CHECK_STEPS == 0)
+        sim_check_state(sim.steps % (16 * STATE_CHECK_STEPS) == 0);
+    if (sim.steps > STEPS_MAX)
+        sim_fail("the seed does not end: %u steps", STEPS_MAX);
+}
+
+/* ---- the engine's lives ---- */
+
+static void start_engine(void)
+{
+    for (;;) {
+        plan.options.accept_clock = true;
+        sim_process_start(&plan.options, &plan.world);
+        while (sim_process_state() == SIM_STARTING && !sim.failed)
+            step();
+        if (sim.failed || sim_process_state() == SIM_UP)
+            break;
+        sim_fail("the engine does not start: %d: %s", sim_process_code(), sim_process_error());
+    }
+    if (!sim.failed) {
+        sim_history_restarted();
+        sim_check_restarted();
+    }
+}
+
+static void stop_engine(void)
+{
+    sim_process_stop();
+    while (sim_process_state() == SIM_UP || sim_process_state() == SIM_STOPPING) {
+        if (sim.failed)
+            return;
+        step();
+    }
+    if (sim_process_state() != SIM_STOPPED)
+        sim_fail("the engine does not stop cleanly: %d: %s", sim_process_code(), sim_process_error());
+}
+
+static void restart_engine(void)
+{
+    sim_check_state(true);
+    restarts++;
+    switch (sim_below(4)) {
+    case 0:
+        stop_engine();
+        if (!sim.failed)
+            sim_process_bury();
+        break;
+    case 1:
+        sim_process_kill(true);
+        break;
+    default:
+        sim_process_kill(false);
+    }
+    if (sim.failed)
+        return;
+    sim_check_log();
+    draw_shards();
+    start_engine();
+}
+
+/* Until so many commands have been answered or have failed; false: it came to a standstill or failed. */
+static void serve(uint64_t commands)
+{
+    const struct sim_workload_counts *counts = sim_workload_counts();
+    uint64_t until = counts->answered + commands, last = 0, last_step = sim.steps;
+    while (counts->answered < until && !sim.failed) {
+        step();
+        uint64_t now = counts->answered + counts->failed + counts->refused;
+        if (now != last) {
+            last = now;
+            last_step = sim.steps;
+        } else if (sim.steps - last_step > QUIET_STEPS_MAX) {
+            sim_fail("no answer in %u steps, %u frames outstanding", QUIET_STEPS_MAX, sim_workload_outstanding());
+        }
+        if (sim_process_state() != SIM_UP && !sim.failed)
+            sim_fail("the engine ended by itself: %d", sim_process_code());
+    }
+}
+
+/* Nothing goes wrong any more: all that is outstanding gets its answer, and then as many again as ever. */
+static void come_to_rest(void)
+{
+    sim_network_set(&(struct sim_network_options){.delay_ns_max = 100000});
+    sim_network_heal();
+    hf_sim_disk_calm(disk);
+    sim_workload_pace(UINT64_MAX);
+    uint64_t last = sim.steps + QUIET_STEPS_MAX;
+    while (sim_workload_outstanding() > 0 && !sim.failed) {
+        step();
+        if (sim.steps > last)
+            sim_fail("%u frames have no answer although nothing goes wrong any more", sim_workload_outstanding());
+    }
+    if (sim.failed)
+        return;
+    sim_note("calm");
+    sim_workload_pace(1000000);
+    serve(CALM_COMMANDS);
+    sim_workload_pace(UINT64_MAX);
+    while (sim_workload_outstanding() > 0 && !sim.failed)
+        step();
+}
+
+static void live(void)
+{
+    uint64_t part = COMMANDS_LEAST / (plan.restarts + 1) + 1;
+    start_engine();
+    for (unsigned i = 0; i <= plan.restarts && !sim.failed; i++) {
+        sim_network_set(&plan.net);
+        sim_workload_pace(PICK(0, 2000000, 20000000, 50000000));
+        serve(part);
+        if (i < plan.restarts && !sim.failed)
+            restart_engine();
+    }
+    if (!sim.failed)
+        come_to_rest();
+    if (!sim.failed) {
+        stop_engine();
+        sim_process_bury();
+        sim_check_log();
+    }
+    if (!sim.failed) {
+        start_engine();
+        restarts++;
+        sim_check_state(true);
+    }
+}
+
+void sim_run(uint64_t seed, bool tracing, struct sim_result *out)
+{
+    sim = (struct sim){.seed = seed, .tracing = tracing, .now_ns = 1000000000, .wall_offset_ns = 1700000000000000000};
+    sim.random.state = seed;
+    sim.entropy.state = ~seed;
+    restarts = 0;
+    draw();
+    disk = hf_sim_disk_new(&plan.disk);
+    sim_history_begin();
+    sim_check_begin(&(struct sim_check_options){.partitions = plan.options.partitions, .retention_ns = plan.options.retention_ns});
+    sim_network_begin();
+    sim_process_begin(disk);
+    sim_workload_begin(&plan.workload);
+    live();
+    *out = (struct sim_result){.seed = seed,
+                               .hash = sim.hash,
+                               .steps = sim.steps,
+                               .commands = sim_workload_counts()->answered,
+                               .records = sim_history_count(),
+                               .restarts = restarts,
+                               .virtual_ns = sim.now_ns,
+                               .failed = sim.failed};
+    memcpy(out->failure, sim.failure, sizeof out->failure);
+    memcpy(out->faults, sim.faults, sizeof out->faults);
+    memcpy(out->disk_faults, hf_sim_disk_counts(disk), sizeof out->disk_faults);
+    sim_workload_end();
+    sim_process_end();
+    sim_network_end();
+    sim_check_end();
+    sim_history_end();
+    hf_sim_disk_free(disk);
+}
