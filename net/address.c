@@ -120,6 +120,13 @@ static void hf_address_tune_datagrams(int fd, int family)
         setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &four, sizeof four);
 }
 
+bool hf_socket_is_six(const struct hf_socket *socket)
+{
+    int domain = 0;
+    socklen_t bytes = sizeof domain;
+    return getsockopt(socket->fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 && domain == AF_INET6;
+}
+
 static int hf_address_open(const char *address, const struct addrinfo *info, enum hf_sharing sharing, struct hf_socket *out)
 {
     const int on = 1;
@@ -176,6 +183,8 @@ int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharin
     switch (hf_address_carrier(address)) {
     case HF_CARRIER_TCP:
         return hf_address_listen_ip(address, SOCK_STREAM, insecure, sharing, out);
+    case HF_CARRIER_UDP:
+        return hf_address_listen_ip(address, SOCK_DGRAM, insecure, sharing, out);
     case HF_CARRIER_UNIX:
         return hf_unix_listen(address, sharing, out);
     default:

@@ -28,6 +28,9 @@ enum hf_carrier hf_address_carrier(const char *address);
  * HF_E_MEMORY. */
 int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharing, struct hf_socket *out);
 
+/* Whether it is one of IPv6. */
+bool hf_socket_is_six(const struct hf_socket *socket);
+
 /* Nobody new comes in by it: shut and closed, a unix path is unlinked. The lock on the path stays. Twice is once. */
 void hf_socket_shut(struct hf_socket *socket);
 /* Shuts it and gives its path back. */

@@ -6,14 +6,9 @@
 #include <unistd.h>
 
 #include "net/frame.h"
-#include "net/outbox.h"
-#include "net/request_pool.h"
-#include "net/session.h"
-#include "net/transport.h"
+#include "net/net_p.h"
 
 enum {
-    HF_NET_TRANSPORTS = 2,
-    HF_NET_LISTENERS_MAX = 16,
     HF_NET_EVENTS_MAX = 512, /* taken in one hf_net_receive(), so that a flood cannot hold the shard's loop */
     HF_NET_ASSEMBLIES_MAX = 1024,
     HF_NET_SPARE_CONNECTIONS = 64, /* beyond sessions_max: those that have not said HELLO, or were told to go */
@@ -23,37 +18,9 @@ static const uint64_t HF_NET_SWEEP_NS = 250 * 1000 * 1000ull;
 static const uint64_t HF_NET_HALF_FRAME_NS = 30 * 1000000000ull; /* also: until HELLO */
 static const uint64_t HF_NET_FAREWELL_NS = 2 * 1000000000ull;
 
-struct hf_net {
-    struct hf_event event; /* bytes of it that were not looked at yet; no bytes: none */
-    uint32_t event_bytes;  /* as it was given */
-    struct hf_transport *transports[HF_NET_TRANSPORTS];
-    unsigned transport_count, turn;
-    struct hf_outbox outbox;
-    struct hf_sessions sessions;
-    struct hf_request_pool requests;
-    struct hf_connections connections;
-    struct hf_net_status status;
-    struct hf_welcome welcome;
-    uint16_t ports[HF_CARRIERS][64];
-    uint64_t now_ns, sweep_ns, session_idle_ns;
-    unsigned listener_count;
-    struct {
-        struct hf_transport *transport;
-        unsigned index;
-    } listeners[HF_NET_LISTENERS_MAX];
-};
-
-/* What one hf_net_receive() fills. */
-struct hf_intake {
-    struct hf_request **out;
-    unsigned count, max;
-    uint16_t refuse_result;
-    bool accept;
-};
-
 /* ---- Sending ---- */
 
-static void hf_net_queue(struct hf_net *net, struct hf_connection *connection, uint64_t entry)
+void hf_net_queue(struct hf_net *net, struct hf_connection *connection, uint64_t entry)
 {
     if (!connection || connection->detached || !hf_outbox_queue(&net->outbox, entry, connection))
         return;
@@ -61,9 +28,8 @@ static void hf_net_queue(struct hf_net *net, struct hf_connection *connection, u
     connection->transport->ops->send(connection->transport, connection);
 }
 
-/* A frame without answers: REFUSED, WELCOME, BYE. */
-static void hf_net_reply(struct hf_net *net, struct hf_connection *connection, struct hf_frame head, const void *payload,
-                         uint32_t payload_bytes)
+uint64_t hf_net_reply(struct hf_net *net, struct hf_connection *connection, struct hf_frame head, const void *payload,
+                      uint32_t payload_bytes)
 {
     uint64_t entry;
     uint32_t bytes = (uint32_t)sizeof head + payload_bytes;
@@ -73,9 +39,10 @@ static void hf_net_reply(struct hf_net *net, struct hf_connection *connection, s
         memcpy(frame + 1, payload, payload_bytes);
     hf_frame_seal(frame, bytes);
     hf_net_queue(net, connection, entry);
+    return entry;
 }
 
-static void hf_net_refuse(struct hf_net *net, struct hf_connection *connection, const struct hf_frame *head, int result)
+void hf_net_count_refusal(struct hf_net *net, int result)
 {
     uint64_t *const counters[HF_RESULT_COUNT] = {
         [HF_BAD_FRAME] = &net->status.bad_frame,           [HF_BAD_CRC] = &net->status.bad_crc,
@@ -83,12 +50,17 @@ static void hf_net_refuse(struct hf_net *net, struct hf_connection *connection, 
         [HF_CREDIT_OVERRUN] = &net->status.credit_overrun, [HF_SESSION_EXPIRED] = &net->status.session_expired,
     };
     ++*(counters[result] ? counters[result] : &net->status.refused_busy);
+}
+
+uint64_t hf_net_refuse(struct hf_net *net, struct hf_connection *connection, const struct hf_frame *head, int result)
+{
+    hf_net_count_refusal(net, result);
     struct hf_frame refused = {.type = HF_REFUSED, .result = (uint16_t)result};
     if (head) {
         refused.session = head->session;
         refused.request = head->type == HF_REQUEST ? head->request : 0;
     }
-    hf_net_reply(net, connection, refused, NULL, 0);
+    return hf_net_reply(net, connection, refused, NULL, 0);
 }
 
 /* ---- Ending a connection ---- */
@@ -123,6 +95,12 @@ static void hf_net_shut(struct hf_net *net, struct hf_connection *connection)
 static void hf_net_give_up_slow_reader(void *context, struct hf_connection *connection)
 {
     struct hf_net *net = context;
+    if (connection->datagrams) {
+        /* What it did not get it will ask for again. */
+        net->status.datagrams_unsent++;
+        hf_outbox_forget(&net->outbox, connection);
+        return;
+    }
     net->status.slow_reader++;
     hf_net_shut(net, connection);
 }
@@ -141,18 +119,19 @@ static void hf_net_closed(struct hf_net *net, struct hf_connection *connection)
 
 static void hf_net_take_hello(struct hf_net *net, struct hf_connection *connection, const struct hf_frame *head, const uint8_t *payload)
 {
-    static const struct hf_hello blank;
     struct hf_hello hello;
     if (head->length != sizeof *head + sizeof hello || head->count != 0 || head->request != 0 || !hf_frame_reserved_zero(head)) {
         hf_net_refuse(net, connection, head, HF_BAD_FRAME);
         return;
     }
     memcpy(&hello, payload, sizeof hello);
-    if (memcmp(hello.reserved, blank.reserved, sizeof hello.reserved) != 0) {
+    if ((hello.cookie[0] | hello.cookie[1]) != 0) {
         hf_net_refuse(net, connection, head, HF_BAD_FRAME);
         return;
     }
     struct hf_session *session = hf_session_find(&net->sessions, head->session);
+    if (session && session->datagrams)
+        session = NULL;
     if (session && session->connection && session->connection != connection) {
         struct hf_connection *old = session->connection;
         hf_session_detach(&net->sessions, session, net->now_ns);
@@ -161,7 +140,7 @@ static void hf_net_take_hello(struct hf_net *net, struct hf_connection *connecti
     if (connection->session != HF_NONE && &net->sessions.all[connection->session] != session)
         hf_session_detach(&net->sessions, &net->sessions.all[connection->session], net->now_ns);
     if (!session)
-        session = hf_session_open(&net->sessions, head->credits);
+        session = hf_session_open(&net->sessions, head->credits, hello.first);
     if (!session) {
         net->status.refused_sessions++;
         hf_net_refuse(net, connection, head, HF_BUSY);
@@ -179,12 +158,12 @@ static void hf_net_take_hello(struct hf_net *net, struct hf_connection *connecti
 
 /* The code that refuses a request of an admitted number, or HF_OK and *out. */
 static int hf_net_make_request(struct hf_net *net, const struct hf_intake *intake, const struct hf_frame *head, const uint8_t *payload,
-                               struct hf_request **out)
+                               uint32_t answer_frame_bytes_max, struct hf_request **out)
 {
     uint32_t bytes = head->length - (uint32_t)sizeof *head, answer_bytes = 0;
     if (!hf_frame_reserved_zero(head))
         return HF_BAD_FRAME;
-    int result = hf_frame_walk_commands(payload, bytes, head->count, &answer_bytes);
+    int result = hf_frame_walk_commands(payload, bytes, head->count, answer_frame_bytes_max, &answer_bytes);
     if (result != HF_OK)
         return result;
     if (!intake->accept)
@@ -206,18 +185,24 @@ static int hf_net_make_request(struct hf_net *net, const struct hf_intake *intak
     return HF_OK;
 }
 
-static void hf_net_take_new(struct hf_net *net, struct hf_intake *intake, struct hf_session *session, const struct hf_frame *head,
-                            const uint8_t *payload)
+/* The largest frame that an answer to the session may be. */
+static uint32_t hf_net_answer_frame_bytes_max(const struct hf_session *session)
+{
+    return session->datagrams ? session->connection->datagram_bytes : HF_FRAME_ANSWER_BYTES_MAX;
+}
+
+void hf_net_take_new(struct hf_net *net, struct hf_intake *intake, struct hf_session *session, const struct hf_frame *head,
+                     const uint8_t *payload)
 {
     struct hf_request *request = NULL;
-    int result = hf_net_make_request(net, intake, head, payload, &request);
+    struct hf_slot *slot = hf_session_slot(&net->sessions, session, hf_session_serial(session, head->request));
+    int result = hf_net_make_request(net, intake, head, payload, hf_net_answer_frame_bytes_max(session), &request);
     if (result != HF_OK) {
-        hf_session_slot(&net->sessions, session, head->request)->entry = HF_SLOT_OPEN;
-        hf_net_refuse(net, session->connection, head, result);
+        uint64_t entry = hf_net_refuse(net, session->connection, head, result);
+        slot->entry = session->datagrams ? entry : HF_SLOT_OPEN;
         return;
     }
     request->session_index = session->index;
-    request->slot = (uint32_t)(head->request % session->credits);
     net->status.commands_in += request->command_count;
     intake->out[intake->count++] = request;
 }
@@ -230,8 +215,8 @@ static void hf_net_take_request(struct hf_net *net, struct hf_intake *intake, st
         hf_net_refuse(net, connection, head, HF_SESSION_EXPIRED);
         return;
     }
-    uint64_t entry = 0;
-    switch (hf_session_admit(&net->sessions, session, head->request, &net->outbox, &entry)) {
+    uint64_t entry = 0, serial = head->request ? hf_session_serial(session, head->request) : 0;
+    switch (hf_session_admit(&net->sessions, session, serial, &net->outbox, &entry)) {
     case HF_ADMIT_LOST:
         net->status.resend_lost++;
         hf_net_take_new(net, intake, session, head, payload);
@@ -374,8 +359,8 @@ static void hf_net_consume(struct hf_net *net, struct hf_intake *intake)
 static bool hf_net_next_event(struct hf_net *net)
 {
     for (unsigned i = 0; i < net->transport_count; i++) {
-        struct hf_transport *transport = net->transports[net->turn];
-        if (transport->ops->next(transport, &net->event))
+        net->event_transport = net->transports[net->turn];
+        if (net->event_transport->ops->next(net->event_transport, &net->event))
             return true;
         net->turn = (net->turn + 1) % net->transport_count;
     }
@@ -389,6 +374,11 @@ static void hf_net_sweep(struct hf_net *net)
         struct hf_connection *connection = &net->connections.all[i];
         if (!connection->transport || connection->gone)
             continue;
+        if (connection->datagrams) {
+            if (net->now_ns - connection->heard_ns > net->session_idle_ns)
+                hf_datagram_end(net, connection);
+            continue;
+        }
         if (connection->since_ns == 0 && connection->session == HF_NONE)
             connection->since_ns = net->now_ns;
         if (connection->since_ns == 0)
@@ -400,6 +390,7 @@ static void hf_net_sweep(struct hf_net *net)
             net->status.half_frame_timeout++;
         hf_net_shut(net, connection);
     }
+    hf_tail_settle(&net->datagrams.tail);
     if (net->now_ns > net->session_idle_ns)
         hf_sessions_expire(&net->sessions, net->now_ns - net->session_idle_ns);
     for (unsigned i = 0; i < net->transport_count; i++)
@@ -418,40 +409,59 @@ unsigned hf_net_receive(struct hf_net *net, uint64_t now_ns, bool accept, uint16
         if (net->event.bytes == 0) {
             if (!hf_net_next_event(net))
                 break;
-            if (net->event.kind == HF_EVENT_CLOSED) {
-                hf_net_closed(net, net->event.connection);
-                net->event.connection->transport->ops->release(net->event.connection->transport, &net->event);
-                net->event.bytes = 0;
-                continue;
-            }
             net->status.bytes_in += net->event.bytes;
         }
-        hf_net_consume(net, &intake);
+        if (net->event.kind == HF_EVENT_BYTES) {
+            hf_net_consume(net, &intake);
+        } else {
+            if (net->event.kind == HF_EVENT_CLOSED)
+                hf_net_closed(net, net->event.connection);
+            else
+                hf_datagram_take(net, &intake, net->event_transport, &net->event);
+            net->event.bytes = 0;
+        }
         if (net->event.bytes == 0)
-            net->event.connection->transport->ops->release(net->event.connection->transport, &net->event);
+            net->event_transport->ops->release(net->event_transport, &net->event);
     }
     return intake.count;
 }
 
+/* The queries' answers are more than the path carries: they had no effect, and somewhere else they can be had. */
+static uint64_t hf_net_answer_too_large(struct hf_net *net, const struct hf_request *request, struct hf_connection *connection)
+{
+    const struct hf_frame head = {.type = HF_REQUEST, .session = request->session, .request = request->number};
+    net->status.answers_too_large++;
+    return hf_net_refuse(net, connection, &head, HF_TOO_LARGE);
+}
+
+static uint64_t hf_net_send_answer(struct hf_net *net, const struct hf_request *request, const struct hf_session *session, uint32_t bytes)
+{
+    struct hf_frame *frame = (struct hf_frame *)(void *)(request->answers - sizeof *frame);
+    *frame = (struct hf_frame){.type = HF_ANSWER,
+                               .session = request->session,
+                               .request = request->number,
+                               .credits = session->credits,
+                               .count = request->command_count};
+    hf_frame_seal(frame, bytes);
+    uint64_t entry;
+    memcpy(hf_outbox_append(&net->outbox, bytes, &entry), frame, bytes);
+    hf_net_queue(net, session->connection, entry);
+    return entry;
+}
+
 void hf_net_answer(struct hf_net *net, struct hf_request *request, uint32_t answer_bytes)
 {
-    assert(request->command_count > 0 && answer_bytes + sizeof(struct hf_frame) <= HF_FRAME_ANSWER_BYTES_MAX);
-    struct hf_session *session = &net->sessions.all[request->session_index];
+    uint32_t bytes = (uint32_t)sizeof(struct hf_frame) + answer_bytes;
+    assert(request->command_count > 0 && bytes <= HF_FRAME_ANSWER_BYTES_MAX);
+    const struct hf_session *session = &net->sessions.all[request->session_index];
     if (session->id == request->session) {
-        struct hf_frame *frame = (struct hf_frame *)(void *)(request->answers - sizeof *frame);
-        *frame = (struct hf_frame){.type = HF_ANSWER,
-                                   .session = request->session,
-                                   .request = request->number,
-                                   .credits = session->credits,
-                                   .count = request->command_count};
-        uint32_t bytes = (uint32_t)sizeof *frame + answer_bytes;
-        hf_frame_seal(frame, bytes);
-        uint64_t entry;
-        memcpy(hf_outbox_append(&net->outbox, bytes, &entry), frame, bytes);
-        struct hf_slot *slot = hf_session_slot(&net->sessions, session, request->number);
-        assert(slot->number == request->number && slot->entry == HF_SLOT_WAITING);
-        slot->entry = entry;
-        hf_net_queue(net, session->connection, entry);
+        uint64_t serial = hf_session_serial(session, request->number);
+        struct hf_slot *slot = hf_session_slot(&net->sessions, session, serial);
+        assert(slot->number == serial && slot->entry == HF_SLOT_WAITING);
+        slot->entry = bytes > hf_net_answer_frame_bytes_max(session) ? hf_net_answer_too_large(net, request, session->connection)
+                                                                     : hf_net_send_answer(net, request, session, bytes);
+        if (session->datagrams)
+            hf_tail_add(&net->datagrams.tail, net->now_ns - request->received_ns);
     }
     hf_request_give(&net->requests, request);
 }
@@ -484,6 +494,7 @@ bool hf_net_quiet(const struct hf_net *net)
 
 void hf_net_stop_accepting(struct hf_net *net)
 {
+    net->stopped = true;
     for (unsigned i = 0; i < net->transport_count; i++)
         net->transports[i]->ops->stop_accepting(net->transports[i]);
 }
@@ -497,6 +508,7 @@ static int hf_net_transport(struct hf_net *net, const struct hf_net_options *opt
                                          .connections = &net->connections,
                                          .status = &net->status,
                                          .insecure_listen = options->insecure_listen,
+                                         .one_by_one = options->one_by_one,
                                          .sharing = !options->shared_port ? HF_PORT_ALONE
                                                     : options->shard == 0 ? HF_PORT_FIRST
                                                                           : HF_PORT_JOINED};
@@ -576,6 +588,7 @@ int hf_net_create(const struct hf_net_options *options, struct hf_net **out)
                                        .retention_ms = options->retention_ms,
                                        .term = options->term,
                                        .flags = options->async_durability ? 1 : 0};
+    hf_datagrams_init(&net->datagrams);
     int error = hf_net_set_up(net, options);
     if (error) {
         hf_net_destroy(net);

@@ -17,10 +17,11 @@ struct hf_net;
 enum hf_carrier { HF_CARRIER_TCP, HF_CARRIER_UNIX, HF_CARRIER_UDP, HF_CARRIER_DPDK, HF_CARRIER_LOOPBACK, HF_CARRIERS };
 
 struct hf_net_options {
-    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH, loopback://NAME[:PORT] for tests */
+    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH, udp://HOST:PORT, loopback://NAME[:PORT] for tests */
     unsigned listen_count;
     bool insecure_listen; /* non-loopback addresses are allowed */
     bool shared_port;     /* SO_REUSEPORT: several shards listen on it, shard 0 first: it is refused if another process does */
+    bool one_by_one;      /* datagrams are received as on a kernel without a multishot receive of messages */
     unsigned shard, shard_count;
     uint32_t partitions;
     uint64_t retention_ms, term;
@@ -88,6 +89,10 @@ void hf_net_stop_accepting(struct hf_net *net);
 struct hf_net_status {
     uint64_t connections, sessions, accepted, closed, frames_in, frames_out, bytes_in, bytes_out, commands_in;
     uint64_t bad_frame, bad_crc, bad_version, too_large, credit_overrun, session_expired, resend_waiting, resend_answered, resend_lost;
+    uint64_t datagrams_in, datagrams_unsent /* no room in the socket, or the path carries no such size */;
+    uint64_t datagrams_late;  /* old copies: of a request whose slot went on, of a HELLO from where the client was before */
+    uint64_t addresses_asked; /* COOKIE sent */
+    uint64_t addresses_changed, answers_too_large;
     uint64_t refused_busy, refused_sessions, slow_reader, half_frame_timeout, requests_in_flight, receive_buffers_short;
 };
 void hf_net_status(const struct hf_net *net, struct hf_net_status *out);

@@ -100,6 +100,17 @@ unsigned hf_outbox_gather(const struct hf_outbox *outbox, const struct hf_connec
     return count;
 }
 
+unsigned hf_outbox_gather_frames(const struct hf_outbox *outbox, const struct hf_connection *connection, struct iovec *ranges, unsigned max)
+{
+    unsigned count = 0;
+    for (uint64_t number = connection->unsent_first; number != 0 && count < max; count++) {
+        const struct hf_outbox_entry *entry = hf_outbox_entry(outbox, number);
+        ranges[count] = (struct iovec){outbox->bytes + (entry->at & outbox->bytes_mask), entry->bytes};
+        number = entry->next;
+    }
+    return count;
+}
+
 static void hf_outbox_pop(struct hf_outbox *outbox, struct hf_connection *connection)
 {
     struct hf_outbox_entry *entry = hf_outbox_entry(outbox, connection->unsent_first);

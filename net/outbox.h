@@ -41,6 +41,9 @@ bool hf_outbox_holds(const struct hf_outbox *outbox, uint64_t number);
 bool hf_outbox_queue(struct hf_outbox *outbox, uint64_t number, struct hf_connection *connection);
 /* Up to `max` ranges of what the connection is to get, neighbours merged; returns their count. */
 unsigned hf_outbox_gather(const struct hf_outbox *outbox, const struct hf_connection *connection, struct iovec *ranges, unsigned max);
+/* The same with a range for each frame, none of which was begun. */
+unsigned hf_outbox_gather_frames(const struct hf_outbox *outbox, const struct hf_connection *connection, struct iovec *ranges,
+                                 unsigned max);
 /* The first `bytes` of the queue are sent. */
 void hf_outbox_sent(struct hf_outbox *outbox, struct hf_connection *connection, size_t bytes);
 /* Empties the queue; the frames stay for resends. */

@@ -68,7 +68,7 @@ static uint64_t hf_session_random(void)
     return random;
 }
 
-struct hf_session *hf_session_open(struct hf_sessions *table, uint16_t credits_wanted)
+struct hf_session *hf_session_open(struct hf_sessions *table, uint16_t credits_wanted, uint64_t first)
 {
     if (table->free_count == 0 && table->oldest != HF_NONE)
         hf_session_close(table, &table->all[table->oldest]);
@@ -78,7 +78,8 @@ struct hf_session *hf_session_open(struct hf_sessions *table, uint16_t credits_w
     const uint32_t index = session->index;
     const uint64_t high = hf_session_random() >> HF_SESSION_INDEX_BITS | 1;
     uint32_t credits = credits_wanted == 0 || credits_wanted > table->credits_max ? table->credits_max : credits_wanted;
-    *session = (struct hf_session){.id = high << HF_SESSION_INDEX_BITS | index, .next = 1, .index = index, .credits = (uint16_t)credits};
+    *session = (struct hf_session){
+        .id = high << HF_SESSION_INDEX_BITS | index, .first = first ? first : 1, .next = 1, .index = index, .credits = (uint16_t)credits};
     memset(table->slots + (size_t)index * table->credits_max, 0, credits * sizeof *table->slots);
     hf_session_link(table, session);
     return session;
@@ -118,32 +119,50 @@ void hf_sessions_expire(struct hf_sessions *table, uint64_t before_ns)
         hf_session_close(table, &table->all[table->oldest]);
 }
 
-struct hf_slot *hf_session_slot(const struct hf_sessions *table, const struct hf_session *session, uint64_t number)
+struct hf_slot *hf_session_slot(const struct hf_sessions *table, const struct hf_session *session, uint64_t serial)
 {
-    return table->slots + (size_t)session->index * table->credits_max + number % session->credits;
+    return table->slots + (size_t)session->index * table->credits_max + serial % session->credits;
 }
 
-enum hf_admission hf_session_admit(struct hf_sessions *table, struct hf_session *session, uint64_t number, const struct hf_outbox *outbox,
+/* One that was sent again, or came again. */
+static enum hf_admission hf_session_admit_again(const struct hf_session *session, struct hf_slot *slot, const struct hf_outbox *outbox,
+                                                uint64_t *entry)
+{
+    if (slot->entry == HF_SLOT_WAITING)
+        return HF_ADMIT_WAITING;
+    *entry = slot->entry;
+    if (slot->entry != HF_SLOT_OPEN && hf_outbox_holds(outbox, slot->entry))
+        return HF_ADMIT_ANSWERED;
+    if (session->datagrams)
+        return HF_ADMIT_LOST;
+    enum hf_admission admission = slot->entry == HF_SLOT_OPEN ? HF_ADMIT_NEW : HF_ADMIT_LOST;
+    slot->entry = HF_SLOT_WAITING;
+    return admission;
+}
+
+/* The serial that a datagram session's slot takes next. */
+static uint64_t hf_session_expected(const struct hf_session *session, const struct hf_slot *slot, uint64_t serial)
+{
+    if (slot->number != 0)
+        return slot->number + session->credits;
+    return serial % session->credits ? serial % session->credits : session->credits;
+}
+
+enum hf_admission hf_session_admit(struct hf_sessions *table, struct hf_session *session, uint64_t serial, const struct hf_outbox *outbox,
                                    uint64_t *entry)
 {
-    if (number == 0 || number > session->next)
+    struct hf_slot *slot = hf_session_slot(table, session, serial);
+    const uint64_t expected = session->datagrams ? hf_session_expected(session, slot, serial) : session->next;
+    if (serial == 0)
         return HF_ADMIT_OVERRUN;
-    struct hf_slot *slot = hf_session_slot(table, session, number);
-    enum hf_admission admission = HF_ADMIT_NEW;
-    if (number == session->next) {
-        if (slot->number != 0 && slot->entry == HF_SLOT_WAITING)
-            return HF_ADMIT_OVERRUN;
-        session->next++;
-    } else {
-        if (slot->number != number)
-            return HF_ADMIT_PAST;
-        if (slot->entry == HF_SLOT_WAITING)
-            return HF_ADMIT_WAITING;
-        *entry = slot->entry;
-        if (slot->entry != HF_SLOT_OPEN && hf_outbox_holds(outbox, slot->entry))
-            return HF_ADMIT_ANSWERED;
-        admission = slot->entry == HF_SLOT_OPEN ? HF_ADMIT_NEW : HF_ADMIT_LOST;
-    }
-    *slot = (struct hf_slot){.number = number, .entry = HF_SLOT_WAITING};
-    return admission;
+    if (slot->number == serial)
+        return hf_session_admit_again(session, slot, outbox, entry);
+    if (serial != expected)
+        return serial < expected ? HF_ADMIT_PAST : HF_ADMIT_OVERRUN;
+    if (slot->number != 0 && slot->entry == HF_SLOT_WAITING)
+        return HF_ADMIT_OVERRUN;
+    *slot = (struct hf_slot){.number = serial, .entry = HF_SLOT_WAITING};
+    if (serial >= session->next)
+        session->next = serial + 1;
+    return HF_ADMIT_NEW;
 }

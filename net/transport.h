@@ -17,6 +17,15 @@ struct hf_outbox;
 struct hf_transport;
 
 #define HF_NONE UINT32_MAX
+enum { HF_REPLY_BYTES_MAX = 240 };
+
+/* Where a datagram came from, and the listener that took it in: answers leave by the same. Two are one peer when all bytes are equal. */
+struct hf_peer {
+    uint8_t address[16]; /* IPv6, or IPv4 as ::ffff:a.b.c.d */
+    uint32_t scope;      /* of a link-local IPv6 address */
+    uint16_t port;       /* host order */
+    uint16_t listener;   /* the transport's number of it */
+};
 
 struct hf_connection {
     struct hf_transport *transport; /* NULL: free */
@@ -33,6 +42,14 @@ struct hf_connection {
     uint64_t since_ns; /* when the half frame, or the farewell, began; 0: neither */
     bool condemned;    /* what it still sends is thrown away; it is closed once its queue is empty */
     bool detached;     /* nothing more is queued for it */
+
+    /* Of a datagram session, whose connection is no more than a proven address. */
+    bool datagrams;
+    uint32_t datagram_bytes; /* the path carries as much */
+    struct hf_peer peer_address;
+    uint64_t heard_ns;
+    uint64_t cookie[2]; /* by which the address was proven */
+    uint64_t client;    /* as HELLO named it */
 
     /* The transport's. */
     enum hf_carrier carrier;
@@ -54,14 +71,15 @@ void hf_connections_destroy(struct hf_connections *table);
 struct hf_connection *hf_connections_take(struct hf_connections *table, struct hf_transport *transport);
 void hf_connections_give(struct hf_connections *table, struct hf_connection *connection);
 
-enum hf_event_kind { HF_EVENT_BYTES, HF_EVENT_CLOSED };
+enum hf_event_kind { HF_EVENT_BYTES, HF_EVENT_CLOSED, HF_EVENT_DATAGRAM };
 
 struct hf_event {
     enum hf_event_kind kind;
     uint32_t bytes;
-    uint32_t buffer; /* the transport's */
-    struct hf_connection *connection;
-    const uint8_t *data; /* lent until release() */
+    uint32_t buffer;                  /* the transport's */
+    struct hf_connection *connection; /* NULL for a datagram */
+    struct hf_peer from;              /* of a datagram */
+    const uint8_t *data;              /* lent until release() */
 };
 
 struct hf_transport_ops {
@@ -69,8 +87,13 @@ struct hf_transport_ops {
     /* The next event, false when there is none now. After CLOSED the connection is the transport's alone. */
     bool (*next)(struct hf_transport *transport, struct hf_event *event);
     void (*release)(struct hf_transport *transport, const struct hf_event *event);
+    /* A datagram connection's frames leave one in each datagram, to its peer_address; what cannot leave is lost and counted. */
     void (*send)(struct hf_transport *transport, struct hf_connection *connection);
-    /* Ends both directions at once; when it returns nothing of the outbox is read for this connection any more. CLOSED follows. */
+    /* Of a transport of datagrams, else NULL: one frame to whoever sent, proven or not. Copied; `zeros` zeros follow it. At most
+     * HF_REPLY_BYTES_MAX and HF_DATAGRAM_BYTES_MAX in all. */
+    void (*reply)(struct hf_transport *transport, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros);
+    /* Ends both directions at once; when it returns nothing of the outbox is read for this connection any more. CLOSED follows; of a
+     * datagram connection the transport just forgets, and the caller gives the record back. */
     void (*shut)(struct hf_transport *transport, struct hf_connection *connection);
     bool (*flush)(struct hf_transport *transport);
     /* Flushes, then waits until something happens or the time is over. */
@@ -97,6 +120,7 @@ struct hf_transport_options {
     struct hf_connections *connections;
     struct hf_net_status *status;
     bool insecure_listen;
+    bool one_by_one;
     enum hf_sharing sharing;
 };
 

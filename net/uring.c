@@ -20,7 +20,7 @@ enum { HF_STREAM_BUFFERS = 512, HF_STREAM_BUFFER_BYTES = 16384, HF_STREAM_BUFFER
 static void hf_uring_submitted(struct hf_uring *uring)
 {
     if (io_uring_sq_ready(&uring->ring) == 0)
-        uring->sends_prepared = 0;
+        uring->sends_prepared = uring->datagrams_prepared = 0;
 }
 
 void hf_uring_submit(struct hf_uring *uring)
@@ -69,9 +69,8 @@ void hf_uring_want_buffers(struct hf_uring_buffers *buffers)
         buffers->given_max *= 2;
 }
 
-/* `count` is a power of two, `first` of them are given at first. 0, HF_E_MEMORY or HF_E_IO. */
-static int hf_uring_buffers_create(struct hf_uring *uring, struct hf_uring_buffers *buffers, unsigned count, unsigned first, uint32_t bytes,
-                                   unsigned short group)
+int hf_uring_buffers_create(struct hf_uring *uring, struct hf_uring_buffers *buffers, unsigned count, unsigned first, uint32_t bytes,
+                            unsigned short group)
 {
     *buffers = (struct hf_uring_buffers){.bytes = bytes, .count = count, .given_max = first, .group = group};
     buffers->memory = hf_pages_map((size_t)count * bytes, true);
@@ -90,7 +89,7 @@ static int hf_uring_buffers_create(struct hf_uring *uring, struct hf_uring_buffe
     return 0;
 }
 
-static void hf_uring_buffers_destroy(struct hf_uring_buffers *buffers)
+void hf_uring_buffers_destroy(struct hf_uring_buffers *buffers)
 {
     hf_pages_unmap(buffers->memory, (size_t)buffers->count * buffers->bytes);
     hf_pages_unmap(buffers->ring, buffers->count * sizeof(struct io_uring_buf));
@@ -106,6 +105,14 @@ static void hf_uring_arm_watch(struct hf_uring *uring, unsigned watch)
     io_uring_sqe_set_data64(sqe, hf_uring_tag(HF_URING_WATCH, watch));
 }
 
+static void hf_uring_arm(struct hf_uring *uring, unsigned listener)
+{
+    if (uring->listeners[listener].socket.carrier == HF_CARRIER_UDP)
+        hf_uring_arm_datagrams(uring, listener);
+    else if (uring->accepting)
+        hf_uring_arm_accept(uring, listener);
+}
+
 /* Run by the first call of the serving thread. */
 static void hf_uring_enable(struct hf_uring *uring)
 {
@@ -118,7 +125,7 @@ static void hf_uring_enable(struct hf_uring *uring)
     uring->enabled = true;
     (void)io_uring_register_ring_fd(&uring->ring);
     for (unsigned i = 0; i < uring->listener_count; i++)
-        hf_uring_arm_accept(uring, i);
+        hf_uring_arm(uring, i);
     for (unsigned i = 0; i < uring->watch_count; i++)
         hf_uring_arm_watch(uring, i);
     io_uring_submit(&uring->ring);
@@ -128,7 +135,7 @@ static void hf_uring_enable(struct hf_uring *uring)
 
 static void hf_uring_send(struct hf_transport *transport, struct hf_connection *connection)
 {
-    hf_uring_stream_send(hf_uring_of(transport), connection);
+    hf_uring_queue(hf_uring_of(transport), connection);
 }
 
 static bool hf_uring_flush(struct hf_transport *transport)
@@ -160,6 +167,14 @@ static bool hf_uring_take(struct hf_uring *uring, const struct io_uring_cqe *cqe
         if (!(cqe->flags & IORING_CQE_F_MORE) && cqe->res >= 0)
             hf_uring_arm_watch(uring, index);
         return false;
+    case HF_URING_DATAGRAM:
+        return hf_uring_datagram(uring, index, cqe, event);
+    case HF_URING_READABLE:
+        hf_uring_readable(uring, index, cqe);
+        return false;
+    case HF_URING_DATAGRAM_SENT:
+        hf_uring_datagram_unsent(uring);
+        return false;
     case HF_URING_CANCEL:
         break;
     }
@@ -178,7 +193,7 @@ static bool hf_uring_next(struct hf_transport *transport, struct hf_event *event
                 hf_uring_feed_starved(uring);
             uring->reaped_count = io_uring_peek_batch_cqe(&uring->ring, uring->reaped, HF_URING_REAP);
             if (uring->reaped_count == 0)
-                return false;
+                return hf_uring_read_one(uring, event);
         }
         if (hf_uring_take(uring, uring->reaped[uring->reaped_at++], event))
             return true;
@@ -187,13 +202,25 @@ static bool hf_uring_next(struct hf_transport *transport, struct hf_event *event
 
 static void hf_uring_release(struct hf_transport *transport, const struct hf_event *event)
 {
-    hf_uring_stream_released(hf_uring_of(transport), event);
+    if (event->kind == HF_EVENT_DATAGRAM)
+        hf_uring_datagram_released(hf_uring_of(transport), event);
+    else
+        hf_uring_stream_released(hf_uring_of(transport), event);
 }
 
 static void hf_uring_shut(struct hf_transport *transport, struct hf_connection *connection)
 {
-    (void)transport;
-    shutdown(connection->fd, SHUT_RDWR);
+    struct hf_uring *uring = hf_uring_of(transport);
+    if (!connection->datagrams) {
+        shutdown(connection->fd, SHUT_RDWR);
+        return;
+    }
+    for (uint32_t i = 0; i < uring->queue_count; i++) {
+        if (uring->queue[i] != connection->index)
+            continue;
+        uring->queue[i] = uring->queue[--uring->queue_count];
+        break;
+    }
 }
 
 /* ---- The rest ---- */
@@ -203,7 +230,7 @@ static void hf_uring_wait(struct hf_transport *transport, uint64_t timeout_ns)
     struct hf_uring *uring = hf_uring_of(transport);
     hf_uring_enable(uring);
     hf_uring_prepare_sends(uring);
-    if (uring->reaped_at < uring->reaped_count || uring->starved_count > 0) {
+    if (uring->reaped_at < uring->reaped_count || uring->starved_count > 0 || hf_uring_has_readable(uring)) {
         hf_uring_submit(uring);
         return;
     }
@@ -244,7 +271,7 @@ static void hf_uring_stop_accepting(struct hf_transport *transport)
     uring->accepting = false;
     hf_uring_enable(uring);
     for (unsigned i = 0; i < uring->listener_count; i++) {
-        if (uring->listeners[i].socket.fd < 0)
+        if (uring->listeners[i].socket.fd < 0 || uring->listeners[i].socket.carrier == HF_CARRIER_UDP)
             continue;
         struct io_uring_sqe *sqe = hf_uring_sqe(uring);
         io_uring_prep_cancel64(sqe, hf_uring_tag(HF_URING_ACCEPT, i), 0);
@@ -258,9 +285,9 @@ static void hf_uring_tick(struct hf_transport *transport)
 {
     struct hf_uring *uring = hf_uring_of(transport);
     hf_uring_enable(uring);
-    for (unsigned i = 0; uring->accepting && i < uring->listener_count; i++)
+    for (unsigned i = 0; i < uring->listener_count; i++)
         if (!uring->listeners[i].armed)
-            hf_uring_arm_accept(uring, i);
+            hf_uring_arm(uring, i);
 }
 
 /* The ring may hold the socket a little longer; shut, it sets its peer free now. */
@@ -284,6 +311,7 @@ static void hf_uring_destroy(struct hf_transport *transport)
     if (uring->ring_made)
         io_uring_queue_exit(&uring->ring);
     hf_uring_buffers_destroy(&uring->stream_buffers);
+    hf_uring_udp_destroy(uring);
     free(uring->queue);
     free(uring->starved);
     free(uring->sends);
@@ -296,9 +324,11 @@ int hf_uring_listen(struct hf_transport *transport, const char *address)
     assert(!uring->enabled && uring->listener_count < HF_URING_LISTENERS_MAX);
     struct hf_uring_listener *listener = &uring->listeners[uring->listener_count];
     int error = hf_address_listen(address, uring->insecure_listen, uring->sharing, &listener->socket);
-    if (!error)
-        uring->listener_count++;
-    return error;
+    if (error)
+        return error;
+    listener->six = hf_socket_is_six(&listener->socket);
+    uring->listener_count++;
+    return listener->socket.carrier == HF_CARRIER_UDP && !uring->udp ? hf_uring_udp_create(uring) : 0;
 }
 
 /* The newest kind of ring that the kernel gives: deferred task runs keep all work in the serving thread. */
@@ -329,6 +359,7 @@ static const struct hf_transport_ops hf_uring_ops = {
     .next = hf_uring_next,
     .release = hf_uring_release,
     .send = hf_uring_send,
+    .reply = hf_uring_reply,
     .shut = hf_uring_shut,
     .flush = hf_uring_flush,
     .wait = hf_uring_wait,
@@ -347,6 +378,7 @@ int hf_uring_create(const struct hf_transport_options *options, struct hf_transp
     uring->transport = (struct hf_transport){&hf_uring_ops, options->outbox, options->connections, options->status};
     uring->accepting = true;
     uring->insecure_listen = options->insecure_listen;
+    uring->one_by_one = options->one_by_one;
     uring->sharing = options->sharing;
     uring->queue = calloc(options->connections->count, sizeof *uring->queue);
     uring->starved = calloc(options->connections->count, sizeof *uring->starved);

@@ -1,6 +1,7 @@
 /* What the files of the io_uring transport share: the ring of a shard, its receive buffers, its listeners.
  *
- * uring.c has the ring and takes its completions apart; uring_stream.c serves TCP and unix connections. Owned by the shard's thread. */
+ * uring.c has the ring and takes its completions apart; uring_stream.c serves TCP and unix connections, uring_udp.c datagrams. Owned by the
+ * shard's thread. */
 #ifndef HF_NET_URING_P_H
 #define HF_NET_URING_P_H
 
@@ -14,17 +15,30 @@ enum {
     HF_URING_ENTRIES = 1024,
     HF_URING_COMPLETIONS = 8192,
     HF_URING_REAP = 64,
-    HF_URING_LISTENERS_MAX = 16,
+    HF_URING_LISTENERS_MAX = 32,
     HF_URING_WATCHES_MAX = 4,
     HF_URING_SENDS = 128, /* prepared between two submissions */
     HF_URING_RANGES = 64, /* of one send */
+    HF_URING_DATAGRAM_SENDS = 256,
 };
 
-enum hf_uring_kind { HF_URING_ACCEPT = 1, HF_URING_RECEIVE, HF_URING_SEND, HF_URING_WATCH, HF_URING_CANCEL };
+enum hf_uring_kind {
+    HF_URING_ACCEPT = 1,
+    HF_URING_RECEIVE,
+    HF_URING_SEND,
+    HF_URING_WATCH,
+    HF_URING_CANCEL,
+    HF_URING_DATAGRAM,
+    HF_URING_READABLE,
+    HF_URING_DATAGRAM_SENT /* only of those that failed */
+};
+
+struct hf_udp;
 
 struct hf_uring_listener {
     struct hf_socket socket;
     bool armed;
+    bool six, readable; /* udp: of IPv6; may have something, where datagrams are read one by one */
 };
 
 struct hf_uring_send {
@@ -46,7 +60,7 @@ struct hf_uring {
     struct hf_transport transport;
     struct io_uring ring;
     bool ring_made, enabled, accepting;
-    bool insecure_listen;
+    bool insecure_listen, one_by_one;
     enum hf_sharing sharing;
     struct hf_uring_listener listeners[HF_URING_LISTENERS_MAX];
     unsigned listener_count;
@@ -62,7 +76,8 @@ struct hf_uring {
     uint32_t *starved; /* connections that wait for a buffer to receive into */
     uint32_t starved_count;
     struct hf_uring_send *sends;
-    unsigned sends_prepared;
+    struct hf_udp *udp; /* NULL: no udp listener */
+    unsigned sends_prepared, datagrams_prepared;
 };
 
 static inline struct hf_uring *hf_uring_of(struct hf_transport *transport)
@@ -86,6 +101,10 @@ void hf_uring_submit(struct hf_uring *uring);
 /* Gives the kernel as many as it may have now. */
 void hf_uring_fill_buffers(struct hf_uring_buffers *buffers);
 void hf_uring_return_buffer(struct hf_uring_buffers *buffers, unsigned id);
+/* `count` is a power of two, `first` of them are given at first. 0, HF_E_MEMORY or HF_E_IO. */
+int hf_uring_buffers_create(struct hf_uring *uring, struct hf_uring_buffers *buffers, unsigned count, unsigned first, uint32_t bytes,
+                            unsigned short group);
+void hf_uring_buffers_destroy(struct hf_uring_buffers *buffers);
 /* The kernel ran out: from now on it gets twice as many. */
 void hf_uring_want_buffers(struct hf_uring_buffers *buffers);
 
@@ -97,8 +116,23 @@ bool hf_uring_received(struct hf_uring *uring, struct hf_connection *connection,
 void hf_uring_sent(struct hf_uring *uring, struct hf_connection *connection, int result);
 void hf_uring_stream_released(struct hf_uring *uring, const struct hf_event *event);
 /* Something was queued for the connection, or it is to be closed once its queue is empty. */
-void hf_uring_stream_send(struct hf_uring *uring, struct hf_connection *connection);
+void hf_uring_queue(struct hf_uring *uring, struct hf_connection *connection);
 void hf_uring_prepare_sends(struct hf_uring *uring);
 void hf_uring_feed_starved(struct hf_uring *uring);
+
+/* uring_udp.c */
+int hf_uring_udp_create(struct hf_uring *uring);
+void hf_uring_udp_destroy(struct hf_uring *uring);
+void hf_uring_arm_datagrams(struct hf_uring *uring, unsigned listener);
+/* Whether there is an event in it. */
+bool hf_uring_datagram(struct hf_uring *uring, unsigned listener, const struct io_uring_cqe *cqe, struct hf_event *event);
+void hf_uring_datagram_released(struct hf_uring *uring, const struct hf_event *event);
+/* Where datagrams are read one by one: there are some; the next of any listener. */
+void hf_uring_readable(struct hf_uring *uring, unsigned listener, const struct io_uring_cqe *cqe);
+bool hf_uring_read_one(struct hf_uring *uring, struct hf_event *event);
+bool hf_uring_has_readable(const struct hf_uring *uring);
+void hf_uring_prepare_datagrams(struct hf_uring *uring, struct hf_connection *connection);
+void hf_uring_reply(struct hf_transport *transport, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros);
+void hf_uring_datagram_unsent(struct hf_uring *uring);
 
 #endif

@@ -49,7 +49,7 @@ static void hf_uring_prepare_send(struct hf_uring *uring, struct hf_connection *
     connection->sending = true;
 }
 
-void hf_uring_stream_send(struct hf_uring *uring, struct hf_connection *connection)
+void hf_uring_queue(struct hf_uring *uring, struct hf_connection *connection)
 {
     if (connection->queued || connection->sending || connection->gone)
         return;
@@ -73,6 +73,8 @@ void hf_uring_prepare_sends(struct hf_uring *uring)
         connection->queued = false;
         if (connection->gone)
             hf_uring_let_go(uring, connection);
+        else if (connection->datagrams)
+            hf_uring_prepare_datagrams(uring, connection);
         else if (connection->unsent_first != 0)
             hf_uring_prepare_send(uring, connection);
         else if (connection->condemned)
@@ -93,7 +95,7 @@ void hf_uring_sent(struct hf_uring *uring, struct hf_connection *connection, int
         return;
     }
     if (connection->unsent_first != 0 || connection->condemned)
-        hf_uring_stream_send(uring, connection);
+        hf_uring_queue(uring, connection);
     hf_uring_let_go(uring, connection);
 }
 

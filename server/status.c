@@ -169,6 +169,12 @@ static void add_net(struct items *items, const struct hf_net_status *net)
     add(items, "net.half_frame_timeout", net->half_frame_timeout);
     add(items, "net.requests_in_flight", net->requests_in_flight);
     add(items, "net.receive_buffers_short", net->receive_buffers_short);
+    add(items, "net.datagrams_in", net->datagrams_in);
+    add(items, "net.datagrams_late", net->datagrams_late);
+    add(items, "net.datagrams_unsent", net->datagrams_unsent);
+    add(items, "net.addresses_asked", net->addresses_asked);
+    add(items, "net.addresses_changed", net->addresses_changed);
+    add(items, "net.answers_too_large", net->answers_too_large);
 }
 
 static void add_words(struct items *items, const struct hf_shard_status *status)

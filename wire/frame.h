@@ -14,6 +14,9 @@ enum {
     HF_FRAME_BYTES_MAX = 65536,        /* header included */
     HF_FRAME_ANSWER_BYTES_MAX = 65536, /* header included; the server refuses (TOO_LARGE) a request whose answers could be more */
     HF_FRAME_COMMANDS_MAX = 1000,
+    HF_DATAGRAM_BYTES_MAX = 65504,     /* of UDP over IPv4, rounded down to whole words */
+    HF_DATAGRAM_BYTES_MIN = 1232,      /* every path carries as much: IPv6's 1,280 less its headers (RFC 8200, section 5) */
+    HF_HELLO_DATAGRAM_BYTES_MIN = 240, /* as many as WELCOME has, so that nothing is answered with more than was sent */
 };
 
 enum hf_frame_type {
@@ -23,6 +26,7 @@ enum hf_frame_type {
     HF_ANSWER = 4,  /* payload: answers */
     HF_REFUSED = 5, /* payload: none; `result` says why, see below */
     HF_BYE = 6,     /* either side: nothing more comes; the session ends */
+    HF_COOKIE = 7,  /* datagrams, payload: hf_hello. The sender's address is not proven: HELLO again with this cookie */
 };
 
 /* REFUSED says why: BAD_FRAME, BAD_VERSION, TOO_LARGE, BAD_CRC, SESSION_EXPIRED, CREDIT_OVERRUN, DRAINING, BUSY. With request 0 it
@@ -61,10 +65,12 @@ struct hf_frame {
     uint8_t tag[16];
 };
 
-/* HELLO: `session` in the header is 0, or one to take up again on this connection. header.credits: credits wanted. */
+/* HELLO: `session` in the header is 0, or one to take up again. header.credits: credits wanted. In a datagram zeros follow, up to the size
+ * that is to be used on this path. */
 struct hf_hello {
-    uint64_t client;      /* any number that names the client in logs */
-    uint8_t reserved[24]; /* room for credentials and cookie */
+    uint64_t client;    /* any number that names the client in logs */
+    uint64_t first;     /* number of the new session's first request; 0: 1 */
+    uint64_t cookie[2]; /* datagrams: 0, or as COOKIE gave it; streams: 0 */
 };
 
 /* WELCOME: header.session: the session (another than asked for: the old one is gone, and its unanswered requests are to be sent again as
@@ -78,8 +84,8 @@ struct hf_welcome {
     uint32_t answer_bytes_max;
     uint64_t retention_ms;
     uint64_t term;
-    uint32_t flags; /* 1: --durability=async */
-    uint32_t pad;
+    uint32_t flags;     /* 1: --durability=async */
+    uint32_t resend_us; /* datagrams: resend no sooner than this; streams: 0 */
     uint16_t ports[64]; /* of the first shard_count shards (at most 64); 0: none of its own */
 };
 
