@@ -1,0 +1,52 @@
+/*
+ * Plain HTTP beside gRPC: requests whose content type is not gRPC's go to one handler, whatever HTTP version carried them.
+ *
+ * Threads and memory: as for calls (grpc.h): callbacks run on the loop, a request lives until `done` and the last drop.
+ * An answer is either hf_http_reply, or hf_http_begin_answer, any number of hf_http_write, hf_http_end.
+ */
+#ifndef HF_CONTROL_GRPC_HTTP_H
+#define HF_CONTROL_GRPC_HTTP_H
+
+#include "control/grpc/grpc.h"
+
+struct hf_http_request;
+
+struct hf_http_handler {
+    void (*head)(struct hf_http_request *request, void *context);                                     /* the head is whole */
+    void (*body)(struct hf_http_request *request, const uint8_t *bytes, size_t count, void *context); /* a part of the body */
+    void (*end)(struct hf_http_request *request, void *context);                                      /* the request is whole */
+    void (*writable)(struct hf_http_request *request, void *context);                                 /* after HF_GRPC_E_FULL */
+    void (*done)(struct hf_http_request *request, void *context);                                     /* last; answered or not */
+    void *context;
+};
+
+struct hf_grpc_bytes hf_http_method(const struct hf_http_request *request);
+struct hf_grpc_bytes hf_http_target(const struct hf_http_request *request);    /* path and query as sent */
+struct hf_grpc_bytes hf_http_authority(const struct hf_http_request *request); /* :authority, else the host field */
+/* A field by its lower-case name; false: the request has none. */
+bool hf_http_field(const struct hf_http_request *request, const char *name, struct hf_grpc_bytes *value);
+const struct hf_grpc_peer *hf_http_peer(const struct hf_http_request *request);
+
+struct hf_http_field {
+    const char *name, *value; /* lower case; copied */
+};
+
+/* A whole answer. `content_type` may be NULL when there is no body. HF_GRPC_E_ENDED, HF_GRPC_E_MEMORY. */
+int hf_http_reply(struct hf_http_request *request, unsigned status, const char *content_type, const void *body, size_t body_bytes);
+int hf_http_begin_answer(struct hf_http_request *request, unsigned status, const struct hf_http_field *fields, unsigned field_count);
+/* HF_GRPC_E_FULL: not taken, `writable` will be called. */
+int hf_http_write(struct hf_http_request *request, const void *bytes, size_t count);
+void hf_http_end(struct hf_http_request *request);
+/* Gives the request up: the client sees a broken stream. */
+void hf_http_abort(struct hf_http_request *request);
+bool hf_http_ended(const struct hf_http_request *request);
+
+/* As hf_grpc_post, keep, drop, alloc, set_user and user. */
+void hf_http_post(struct hf_http_request *request, struct hf_grpc_task *task);
+void hf_http_keep(struct hf_http_request *request);
+void hf_http_drop(struct hf_http_request *request);
+void *hf_http_alloc(struct hf_http_request *request, size_t bytes);
+void hf_http_set_user(struct hf_http_request *request, void *user);
+void *hf_http_user(const struct hf_http_request *request);
+
+#endif

@@ -1,0 +1,222 @@
+/* gRPC's messages on the wire. */
+#include "control/grpc/message_p.h"
+
+#include <string.h>
+
+/* ---- Framing ---- */
+
+static size_t hf_grpc_reader_length(const struct hf_grpc_reader *reader)
+{
+    const uint8_t *at = reader->prefix;
+    return (size_t)at[1] << 24 | (size_t)at[2] << 16 | (size_t)at[3] << 8 | at[4];
+}
+
+void hf_grpc_prefix_write(uint8_t *out, bool compressed, size_t message_bytes)
+{
+    out[0] = compressed;
+    out[1] = (uint8_t)(message_bytes >> 24);
+    out[2] = (uint8_t)(message_bytes >> 16);
+    out[3] = (uint8_t)(message_bytes >> 8);
+    out[4] = (uint8_t)message_bytes;
+}
+
+bool hf_grpc_reader_is_within(const struct hf_grpc_reader *reader)
+{
+    return reader->prefix_bytes > 0;
+}
+
+void hf_grpc_reader_next(struct hf_grpc_reader *reader, struct hf_grpc_worker *worker)
+{
+    reader->prefix_bytes = 0;
+    hf_grpc_buffer_clear(&worker->memory, &reader->gathered);
+}
+
+enum hf_grpc_read hf_grpc_reader_read(struct hf_grpc_reader *reader, struct hf_grpc_worker *worker, const uint8_t **bytes, size_t *count,
+                                      struct hf_grpc_bytes *message, bool *compressed)
+{
+    while (reader->prefix_bytes < HF_GRPC_PREFIX_BYTES) {
+        if (*count == 0)
+            return HF_GRPC_READ_MORE;
+        reader->prefix[reader->prefix_bytes++] = *(*bytes)++;
+        --*count;
+    }
+    size_t length = hf_grpc_reader_length(reader), held = reader->gathered.end - reader->gathered.begin;
+    if (reader->prefix[0] > 1)
+        return HF_GRPC_READ_BAD_FLAG;
+    if (length > worker->server->options.message_max_bytes)
+        return HF_GRPC_READ_TOO_LARGE;
+    *compressed = reader->prefix[0] == 1;
+    if (held == 0 && *count >= length) {
+        *message = (struct hf_grpc_bytes){*bytes, length};
+        *bytes += length;
+        *count -= length;
+        return HF_GRPC_READ_MESSAGE;
+    }
+    size_t wanted = length - held < *count ? length - held : *count;
+    if (hf_grpc_buffer_append(&worker->memory, &reader->gathered, *bytes, wanted))
+        return HF_GRPC_READ_MEMORY;
+    *bytes += wanted;
+    *count -= wanted;
+    if (held + wanted < length)
+        return HF_GRPC_READ_MORE;
+    *message = (struct hf_grpc_bytes){reader->gathered.bytes + reader->gathered.begin, length};
+    return HF_GRPC_READ_MESSAGE;
+}
+
+/* ---- Compression ---- */
+
+enum { HF_GRPC_GZIP_WINDOW = 15 + 16 /* zlib: 16 more asks for gzip's header */, HF_GRPC_GZIP_MEMORY = 8, HF_GRPC_GZIP_LEVEL = 1 };
+
+static int hf_grpc_inflate_all(struct hf_grpc_worker *worker, struct hf_grpc_bytes in)
+{
+    uint8_t step[HF_GRPC_BLOCK_BYTES];
+    z_stream *zip = &worker->inflate;
+    size_t total = 0;
+    int state = Z_OK;
+    zip->next_in = (Bytef *)(uintptr_t)in.bytes;
+    zip->avail_in = (uInt)in.length;
+    while (state == Z_OK) {
+        zip->next_out = step;
+        zip->avail_out = sizeof step;
+        state = inflate(zip, Z_NO_FLUSH);
+        size_t got = sizeof step - zip->avail_out;
+        total += got;
+        if (total > worker->server->options.message_max_bytes)
+            return HF_GRPC_E_FULL;
+        if (hf_grpc_buffer_append(&worker->memory, &worker->unpacked, step, got))
+            return HF_GRPC_E_MEMORY;
+    }
+    return state == Z_STREAM_END && zip->avail_in == 0 ? 0 : HF_GRPC_E_USAGE;
+}
+
+int hf_grpc_gunzip(struct hf_grpc_worker *worker, struct hf_grpc_bytes in, struct hf_grpc_bytes *out)
+{
+    if (!worker->inflate_ready && inflateInit2(&worker->inflate, HF_GRPC_GZIP_WINDOW) != Z_OK)
+        return HF_GRPC_E_MEMORY;
+    worker->inflate_ready = true;
+    inflateReset(&worker->inflate);
+    worker->unpacked.begin = worker->unpacked.end = 0;
+    int failed = hf_grpc_inflate_all(worker, in);
+    *out = (struct hf_grpc_bytes){worker->unpacked.bytes, worker->unpacked.end};
+    return failed;
+}
+
+size_t hf_grpc_gzip(struct hf_grpc_worker *worker, struct hf_grpc_bytes in, uint8_t *out, size_t room)
+{
+    z_stream *zip = &worker->deflate;
+    if (!worker->deflate_ready &&
+        deflateInit2(zip, HF_GRPC_GZIP_LEVEL, Z_DEFLATED, HF_GRPC_GZIP_WINDOW, HF_GRPC_GZIP_MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
+        return 0;
+    worker->deflate_ready = true;
+    deflateReset(zip);
+    zip->next_in = (Bytef *)(uintptr_t)in.bytes;
+    zip->avail_in = (uInt)in.length;
+    zip->next_out = out;
+    zip->avail_out = (uInt)room;
+    return deflate(zip, Z_FINISH) == Z_STREAM_END ? room - zip->avail_out : 0;
+}
+
+void hf_grpc_gzip_end(struct hf_grpc_worker *worker)
+{
+    if (worker->inflate_ready)
+        inflateEnd(&worker->inflate);
+    if (worker->deflate_ready)
+        deflateEnd(&worker->deflate);
+    hf_grpc_buffer_clear(&worker->memory, &worker->unpacked);
+}
+
+/* ---- Depth ---- */
+
+enum { HF_GRPC_TYPES_MAX = 256 };
+
+/* Walks the types that can be reached; more of them than the table holds are taken for recursive, which only costs a check. */
+static bool hf_grpc_reaches(const ProtobufCMessageDescriptor *from, const ProtobufCMessageDescriptor *type,
+                            const ProtobufCMessageDescriptor **seen, unsigned *count)
+{
+    for (unsigned i = 0; i < from->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &from->fields[i];
+        const ProtobufCMessageDescriptor *next = field->descriptor;
+        bool known = false;
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE)
+            continue;
+        if (next == type)
+            return true;
+        for (unsigned at = 0; at < *count; at++)
+            known = known || seen[at] == next;
+        if (known)
+            continue;
+        if (*count == HF_GRPC_TYPES_MAX)
+            return true;
+        seen[(*count)++] = next;
+        if (hf_grpc_reaches(next, type, seen, count))
+            return true;
+    }
+    return false;
+}
+
+bool hf_grpc_is_recursive(const ProtobufCMessageDescriptor *type)
+{
+    const ProtobufCMessageDescriptor *all[HF_GRPC_TYPES_MAX], *seen[HF_GRPC_TYPES_MAX];
+    unsigned all_count = 1;
+    all[0] = type;
+    hf_grpc_reaches(type, NULL, all, &all_count);
+    for (unsigned i = 0; i < all_count; i++) {
+        unsigned count = 0;
+        if (hf_grpc_reaches(all[i], all[i], seen, &count))
+            return true;
+    }
+    return all_count == HF_GRPC_TYPES_MAX;
+}
+
+/* False: cut short, which unpacking will say better. */
+static bool hf_grpc_skip_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
+{
+    *out = 0;
+    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        *out |= (uint64_t)(byte & 0x7F) << shift;
+        if (!(byte & 0x80))
+            return true;
+    }
+    return false;
+}
+
+static bool hf_grpc_depth_within(const ProtobufCMessageDescriptor *type, const uint8_t *at, const uint8_t *end, unsigned depth)
+{
+    while (at < end) {
+        uint64_t tag, length = 0;
+        if (!hf_grpc_skip_varint(&at, end, &tag))
+            return true;
+        switch (tag & 7) {
+        case 0:
+            if (!hf_grpc_skip_varint(&at, end, &length))
+                return true;
+            continue;
+        case 1:
+            length = 8;
+            break;
+        case 5:
+            length = 4;
+            break;
+        case 2:
+            if (!hf_grpc_skip_varint(&at, end, &length))
+                return true;
+            break;
+        default:
+            return true;
+        }
+        if (length > (uint64_t)(end - at))
+            return true;
+        const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
+        if ((tag & 7) == 2 && field && field->type == PROTOBUF_C_TYPE_MESSAGE &&
+            (depth == 0 || !hf_grpc_depth_within(field->descriptor, at, at + length, depth - 1)))
+            return false;
+        at += length;
+    }
+    return true;
+}
+
+bool hf_grpc_depth_ok(const ProtobufCMessageDescriptor *type, struct hf_grpc_bytes packed)
+{
+    return hf_grpc_depth_within(type, packed.bytes, packed.bytes + packed.length, HF_GRPC_DEPTH_MAX);
+}
