@@ -136,8 +136,9 @@ static int file_manifest_write(struct hf_backend *backend, unsigned copy, const 
     char name[16];
     manifest_name(copy, name);
     int fd = openat(file->dir_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
-    bool ok = fd >= 0 && pwrite(fd, buf, bytes, 0) == (ssize_t)bytes && fsync(fd) == 0 && fsync(file->dir_fd) == 0;
-    int saved = errno;
+    ssize_t n = fd < 0 ? -1 : pwrite(fd, buf, bytes, 0);
+    bool ok = n == (ssize_t)bytes && fsync(fd) == 0 && fsync(file->dir_fd) == 0;
+    int saved = n >= 0 && n < (ssize_t)bytes ? ENOSPC : errno;
     if (fd >= 0)
         close(fd);
     if (!ok)
@@ -180,11 +181,16 @@ static int file_attach(struct hf_backend *backend, const struct hf_geometry *geo
     file->first = file->end = 0;
     int fd = openat(file->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL)
-        return hf_say(backend->error, HF_E_IO, "cannot list %s: %s", file->dir, strerror(errno));
+    if (dir == NULL) {
+        int saved = errno;
+        if (fd >= 0)
+            close(fd);
+        return hf_say(backend->error, HF_E_IO, "cannot list %s: %s", file->dir, strerror(saved));
+    }
     bool any = false;
     uint64_t position;
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+    errno = 0;
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL; errno = 0) {
         if (!segment_position(entry->d_name, &position) || position % geometry->segment_bytes != 0)
             continue;
         if (!any || position < file->first)
@@ -193,8 +199,9 @@ static int file_attach(struct hf_backend *backend, const struct hf_geometry *geo
             file->end = position + geometry->segment_bytes;
         any = true;
     }
+    int saved = errno; /* a list that breaks off would make the log end where it does not */
     closedir(dir);
-    return 0;
+    return saved == 0 ? 0 : hf_say(backend->error, HF_E_IO, "cannot list %s: %s", file->dir, strerror(saved));
 }
 
 static void file_extent(struct hf_backend *backend, uint64_t *first, uint64_t *end)

@@ -227,13 +227,13 @@ static int space_memory(struct hf_file *file)
     struct hf_file_space *space = &file->space;
     space->slot_count = (file->geometry.ahead_bytes + WINDOW_BYTES + 2u * file->geometry.block_max) / file->geometry.segment_bytes + 8;
     space->slots = malloc(space->slot_count * sizeof *space->slots);
+    for (uint64_t i = 0; space->slots != NULL && i < space->slot_count; i++)
+        space->slots[i].fd = -1;
     void *zeros = mmap(NULL, ZEROS_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     space->zeros = zeros == MAP_FAILED ? NULL : zeros;
     space->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (space->slots == NULL || space->zeros == NULL || space->wake_fd < 0)
         return hf_say(file->base.error, HF_E_MEMORY, "no memory for the table of %" PRIu64 " log segments", space->slot_count);
-    for (uint64_t i = 0; i < space->slot_count; i++)
-        space->slots[i].fd = -1;
     return 0;
 }
 
