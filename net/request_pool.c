@@ -68,6 +68,7 @@ void hf_request_pool_destroy(struct hf_request_pool *pool)
     hf_blobs_destroy(&pool->small);
     hf_blobs_destroy(&pool->large);
     hf_blobs_destroy(&pool->assemblies);
+    *pool = (struct hf_request_pool){0};
 }
 
 struct hf_request *hf_request_take(struct hf_request_pool *pool, uint32_t command_bytes, uint32_t answer_bytes)
