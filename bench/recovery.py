@@ -24,7 +24,7 @@ def log_bytes(data):
 
 
 def run(printer, quick):
-    orders = 6000000 if quick else 14000000
+    orders = 10000000 if quick else 14000000
     # The step that it is compared with has its tables of that size, touched before its clock starts.
     fitting = ['--prefault', '--max-orders', str(orders + 200000), '--max-skus', str(SKUS + 4096), '--max-cells', str(SKUS + 4096),
                '--max-lines', '1000', '--max-command-ids', str(2 * SKUS + 200000), '--max-limits', '1000']

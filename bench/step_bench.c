@@ -203,28 +203,32 @@ static void room_awaited(void)
     }
 }
 
-/* Runs commands[first..first+count) as one batch; every one of them has to be granted. */
-/* As the shard gathers: command by command while the batch before is admitted. */
-static struct hf_task task_gathered(uint32_t at)
+/* As the shard gathers: a batch ahead. */
+static void gather_one(struct hf_task *task, uint32_t at)
 {
-    const struct hf_command *command = (const struct hf_command *)(const void *)commands[at];
-    struct hf_task task = {.command = command,
-                           .answer = (struct hf_answer *)(void *)answers[at / HF_BATCH_MAX % 2][at % HF_BATCH_MAX],
-                           .home = hf_engine_home(node.engine, command)};
-    hf_engine_hint(node.engine, command, &task.hint);
-    hf_engine_prefetch(node.engine, command, &task.hint, 0);
-    return task;
+    task->command = (const struct hf_command *)(const void *)commands[at];
+    task->answer = (struct hf_answer *)(void *)answers[at / HF_BATCH_MAX % 2][at % HF_BATCH_MAX];
+    task->request = NULL;
+    task->origin = 0;
+    task->home = hf_engine_hint(node.engine, task->command, &task->hint);
 }
 
-static void batch_run(const struct hf_task *tasks, uint32_t count, struct hf_task *ahead, uint32_t next, uint32_t end)
+static uint32_t gather(struct hf_task *tasks, uint32_t first, uint32_t end)
+{
+    uint32_t count = end - first < HF_BATCH_MAX ? end - first : HF_BATCH_MAX;
+    for (uint32_t i = 0; i < count; i++)
+        gather_one(&tasks[i], first + i);
+    for (uint32_t i = 0; i < count; i++)
+        hf_engine_prefetch(node.engine, tasks[i].command, &tasks[i].hint, 0);
+    return count;
+}
+
+static void batch_run(const struct hf_task *tasks, uint32_t count)
 {
     hf_executor_begin(shard.executor, shard.now_ns, shard.latest_ns, false, 0);
-    for (uint32_t i = 0; i < count; i++) {
-        if (next + i < end)
-            ahead[i] = task_gathered(next + i);
+    for (uint32_t i = 0; i < count; i++)
         if (hf_executor_admit(shard.executor, &tasks[i]) != HF_ADMITTED)
             fail("admit", "a word could not be had, with one thread");
-    }
     hf_executor_run(shard.executor);
     for (uint32_t i = 0; i < count; i++)
         if (tasks[i].answer->result != HF_OK)
@@ -236,12 +240,12 @@ static void turn(uint32_t count)
 {
     struct hf_task tasks[2][HF_BATCH_MAX];
     now();
-    for (uint32_t i = 0; i < HF_BATCH_MAX && i < count; i++)
-        tasks[0][i] = task_gathered(i);
+    uint32_t ahead = gather(tasks[0], 0, count);
     for (uint32_t first = 0, batch = 0; first < count; first += HF_BATCH_MAX, batch++) {
+        uint32_t gathered = ahead;
         room_awaited();
-        batch_run(tasks[batch % 2], count - first < HF_BATCH_MAX ? count - first : HF_BATCH_MAX, tasks[(batch + 1) % 2],
-                  first + HF_BATCH_MAX, count);
+        ahead = gather(tasks[(batch + 1) % 2], first + gathered, count);
+        batch_run(tasks[batch % 2], gathered);
     }
     hf_sweep_turn(&shard);
     log_drained();

@@ -108,8 +108,8 @@ static void carve_table(struct carver *carver, const struct hf_engine_options *o
 {
     uint64_t rows = rows_max_of(options, form->table), share = share_of(options, form->table);
     struct hf_pool pool = {.row_bytes = form->row_bytes, .rows_max = (uint32_t)rows};
-    /* Sides and what has no even use of its own are left to the first touch. */
-    bool hot = form->table == HF_TABLE_ORDERS ? form->index_at != NO_PART : form->table == HF_TABLE_CELLS;
+    /* What has no even use of its own, like sides, lines and counters, is left to the first touch. */
+    bool hot = form->table != HF_TABLE_LINES && form->table != HF_TABLE_LIMITS && form->index_at != NO_PART;
     pool.rows = carve(carver, (rows + 1) * form->row_bytes, hot ? (share + 1) * form->row_bytes : 0);
     pool.free = carve(carver, rows * sizeof *pool.free, 0);
     if (p)

@@ -54,6 +54,7 @@ struct hf_quota {
 struct hf_hint {
     uint32_t id_hash, cell_hash;
     uint32_t partition;
+    uint32_t cell_slot; /* of stage 1 of the prefetch: where the cell seems to be, 0: nowhere */
     bool plain;
 };
 
@@ -87,12 +88,13 @@ enum { HF_REACH_MAX = 2 * HF_LINES_MAX + 1 };
 bool hf_engine_reach_known(const struct hf_command *command);
 unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command *command, uint32_t *partitions);
 
-/* Hashes a command once for all that follows: reach, prefetch and step. Needs no word; stays true as long as the engine lives. */
-void hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint);
+/* Hashes a command once for all that follows: reach, prefetch and step. Needs no word; stays true as long as the engine lives. Returns
+ * hf_engine_home(). */
+uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint);
 
 /* Brings to cache what a step will touch. stage 0: only addresses computed from hashes (no word needed); stage 1: what those lead to (words
- * held). Both are hints: a no-op is correct. */
-void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, const struct hf_hint *hint, int stage);
+ * held), and notes in the hint what it found. Both are hints: a no-op is correct. Asked for many commands in a row, the waits overlap. */
+void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint, int stage);
 
 /* Executes. All partitions of hf_engine_reach() are held. Fills answer always (position left 0: the shell's), outcome when something
  * changed. */
@@ -107,11 +109,20 @@ uint64_t hf_engine_due(const struct hf_engine *engine, uint32_t partition);
  * is stepped. */
 bool hf_engine_sweep(struct hf_engine *engine, uint32_t partition, uint64_t now_ns, uint32_t ids_max, struct hf_command *command);
 
-/* Replays one logged record: recomputes it with record time and compares outcome bytes. 0, HF_E_DIFFERS, HF_E_TOO_SMALL (*table gets enum
- * hf_table), HF_E_DAMAGED (not a record of the documented form). */
+/* A logged record on its way through replay; it and its command stay in the caller's memory, 8-byte aligned. */
+struct hf_replay_item {
+    const struct hf_record *record;
+    const struct hf_command *command;
+    struct hf_hint hint; /* for hf_engine_prefetch() */
+};
+
+/* Looks whether `bytes` bytes are one record of the documented form, and hashes its command for all that follows. 0 and *item, or
+ * HF_E_DAMAGED. */
+int hf_engine_replay_take(const struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_replay_item *item);
+/* Recomputes it with the record's time and compares the outcome's bytes. 0, HF_E_DIFFERS, or HF_E_TOO_SMALL (*table gets enum hf_table). */
+int hf_engine_replay_item(struct hf_engine *engine, const struct hf_replay_item *item, struct hf_quota *quota, unsigned *table);
+/* Both, for a record by itself. */
 int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table);
-/* Hint for a record that will be replayed soon: stage 0 fills *hint, stage 1 reads it. */
-void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, struct hf_hint *hint, int stage);
 
 /* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, mark and definition; layout, hash keys, sizes
  * and thread count do not enter. All words held. */

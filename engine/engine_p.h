@@ -254,11 +254,17 @@ static inline uint32_t hf_order_find(const struct hf_partition *p, uint32_t hash
     return slot;
 }
 
+/* Slot 0 is nobody's: an empty row, and no SKU is empty. */
+static inline bool hf_cell_is(const struct hf_cell *cell, const struct hf_sku *sku, uint32_t location)
+{
+    return cell->location == location && hf_sku_equal(&cell->sku, sku);
+}
+
 static inline uint32_t hf_cell_find(const struct hf_partition *p, uint32_t hash, const struct hf_sku *sku, uint32_t location)
 {
     struct hf_index_cursor cursor;
     uint32_t slot = hf_index_first(&p->cell_index, hash, &cursor);
-    while (slot != 0 && (hf_cell_at(p, slot)->location != location || !hf_sku_equal(&hf_cell_at(p, slot)->sku, sku)))
+    while (slot != 0 && !hf_cell_is(hf_cell_at(p, slot), sku, location))
         slot = hf_index_next(&p->cell_index, &cursor);
     return slot;
 }

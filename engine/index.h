@@ -16,7 +16,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { HF_BUCKET_ENTRIES = 7, HF_BUCKET_LOAD = 3 /* rows a bucket, on average, beyond which the index grows */ };
+enum { HF_BUCKET_ENTRIES = 7, HF_BUCKET_LOAD = 4 /* rows a bucket, on average, beyond which the index grows */ };
 
 struct hf_index_bucket {
     uint32_t tag[HF_BUCKET_ENTRIES];

@@ -83,7 +83,9 @@ bool hf_place_plain(struct hf_engine *engine, struct hf_step *step)
     struct hf_partition *home = &engine->partitions[hint->partition];
     if (hf_order_find(home, hint->id_hash, command->id) != 0 || !judge(step, home))
         return false;
-    uint32_t cell_slot = hf_cell_find(home, hint->cell_hash, &line->sku, line->location);
+    uint32_t cell_slot = hint->cell_slot;
+    if (!hf_cell_is(hf_cell_at(home, cell_slot), &line->sku, line->location))
+        cell_slot = hf_cell_find(home, hint->cell_hash, &line->sku, line->location);
     struct hf_cell *cell = hf_cell_at(home, cell_slot);
     if (cell_slot == 0 || cell->stamp & HF_CELL_RULED || hf_cell_available(cell) < (int64_t)line->quantity)
         return false;

@@ -1,21 +1,6 @@
 /* Doing again what the log says was done, and comparing. */
 #include "engine/engine_p.h"
-
-/* Whether the bytes are one whole record of the documented form. */
-static bool record_sound(const struct hf_record *record, uint32_t bytes, const struct hf_command **command)
-{
-    if (bytes < sizeof *record || record->length != bytes || record->version != HF_RECORD_VERSION || record->flags != 0 || bytes % 8 != 0 ||
-        record->line_count > HF_LINES_MAX || record->intent_count > HF_INTENTS_MAX)
-        return false;
-    /* Only a place leaves an order HELD at its first version; looking for the opcode where each form would put it could be led astray by
-     * keys that look like one. */
-    bool place = hf_record_is_place(record);
-    uint32_t outcome = hf_outcome_bytes(record, place);
-    if (outcome + (uint64_t)sizeof **command > bytes)
-        return false;
-    *command = (const struct hf_command *)(const void *)((const uint8_t *)record + outcome);
-    return ((*command)->opcode == HF_PLACE) == place && (*command)->length == bytes - outcome;
-}
+#include "wire/record_check.h"
 
 /* The engine's own commands have no public form. */
 static bool command_sound(const struct hf_command *command)
@@ -31,18 +16,23 @@ static bool command_sound(const struct hf_command *command)
     return command->body.sweep.count <= 2u * command->line_count;
 }
 
-int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table)
+int hf_engine_replay_take(const struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_replay_item *item)
+{
+    if (!hf_record_check(record, bytes, &item->command) || record->length != bytes || record->flags != 0 ||
+        record->line_count > HF_LINES_MAX || !command_sound(item->command))
+        return HF_E_DAMAGED;
+    item->record = record;
+    hf_engine_hint(engine, item->command, &item->hint);
+    return 0;
+}
+
+int hf_engine_replay_item(struct hf_engine *engine, const struct hf_replay_item *item, struct hf_quota *quota, unsigned *table)
 {
     _Alignas(8) uint8_t outcome[HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX];
     _Alignas(8) uint8_t answer[sizeof(struct hf_answer) + HF_LINES_MAX * sizeof(struct hf_short_item)];
-    const struct hf_command *command;
-    if (!record_sound(record, bytes, &command) || !command_sound(command))
-        return HF_E_DAMAGED;
-    struct hf_hint hint;
-    hf_engine_hint(engine, command, &hint);
-    struct hf_step step = {.command = command,
-                           .hint = &hint,
-                           .now_ns = record->time_ns,
+    struct hf_step step = {.command = item->command,
+                           .hint = &item->hint,
+                           .now_ns = item->record->time_ns,
                            .latest_ns = UINT64_MAX,
                            .quota = quota,
                            .record = (struct hf_record *)(void *)outcome,
@@ -52,17 +42,14 @@ int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, u
         *table = step.answer->detail;
         return HF_E_TOO_SMALL;
     }
-    return step.outcome_bytes + command->length == bytes && memcmp(outcome, record, step.outcome_bytes) == 0 ? 0 : HF_E_DIFFERS;
+    bool same = step.outcome_bytes + item->command->length == item->record->length &&
+                memcmp(outcome, item->record, step.outcome_bytes) == 0;
+    return same ? 0 : HF_E_DIFFERS;
 }
 
-void hf_engine_replay_prefetch(const struct hf_engine *engine, const struct hf_record *record, struct hf_hint *hint, int stage)
+int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table)
 {
-    const struct hf_command *command;
-    if (stage == 0)
-        *hint = (struct hf_hint){0};
-    if (!record_sound(record, record->length, &command))
-        return;
-    if (stage == 0)
-        hf_engine_hint(engine, command, hint);
-    hf_engine_prefetch(engine, command, hint, stage);
+    struct hf_replay_item item;
+    int error = hf_engine_replay_take(engine, record, bytes, &item);
+    return error != 0 ? error : hf_engine_replay_item(engine, &item, quota, table);
 }

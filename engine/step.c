@@ -262,91 +262,133 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
 
 /* --- prefetching --- */
 
-static void prefetch_key(const struct hf_index *index, const uint8_t *rows, uint32_t row_bytes, uint32_t hash, int stage)
+/* gcc takes a function that does nothing but prefetch for one without any effect, and drops the calls of it: hence always inline. */
+#define PREFETCH static inline __attribute__((always_inline)) void
+
+PREFETCH prefetch_bucket(const struct hf_index *index, uint32_t hash)
 {
-    if (stage == 0) {
-        __builtin_prefetch(hf_index_hint(index, hash), 1);
-        return;
-    }
-    struct hf_index_cursor cursor;
-    uint32_t slot = hf_index_first(index, hash, &cursor);
-    if (slot != 0) {
-        __builtin_prefetch(rows + (size_t)slot * row_bytes, 1);
-        if (row_bytes > 64)
-            __builtin_prefetch(rows + (size_t)slot * row_bytes + 64, 1);
-    }
+    __builtin_prefetch(hf_index_hint(index, hash), 1);
 }
 
-static void prefetch_fresh(const struct hf_pool *pool)
+PREFETCH prefetch_row(const struct hf_pool *pool, uint32_t slot)
 {
-    uint32_t slot = pool->free_count > 0 ? pool->free[pool->free_count - 1] : pool->used + 1;
     const uint8_t *row = pool->rows + (size_t)slot * pool->row_bytes;
     __builtin_prefetch(row, 1);
-    __builtin_prefetch(row + 64, 1);
+    if (pool->row_bytes > 64)
+        __builtin_prefetch(row + 64, 1);
 }
 
-void hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint)
+PREFETCH prefetch_fresh(const struct hf_pool *pool)
 {
-    *hint = (struct hf_hint){0};
-    if (command->opcode != HF_PLACE || command->line_count != 1)
-        return;
-    const struct hf_line *line = hf_command_lines(command);
-    uint16_t route = hf_route(&line->sku);
-    *hint = (struct hf_hint){.id_hash = hf_hash_id(engine, command->id),
-                             .cell_hash = hf_hash_cell(engine, &line->sku, line->location),
-                             .partition = route & engine->mask,
-                             .plain = hf_id_route(command->id) == route};
+    prefetch_row(pool, pool->free_count > 0 ? pool->free[pool->free_count - 1] : pool->used + 1);
 }
 
-static void prefetch_plain(const struct hf_partition *home, const struct hf_hint *hint, int stage)
+/* The first row with this hash: nearly always the only one. 0: there is none. */
+static inline uint32_t candidate(const struct hf_index *index, uint32_t hash)
 {
-    prefetch_key(&home->cell_index, home->cells.rows, sizeof(struct hf_cell), hint->cell_hash, stage);
+    struct hf_index_cursor cursor;
+    return hf_index_first(index, hash, &cursor);
+}
+
+PREFETCH prefetch_key(const struct hf_index *index, const struct hf_pool *pool, uint32_t hash, int stage)
+{
+    uint32_t slot;
     if (stage == 0)
-        __builtin_prefetch(hf_index_hint(&home->order_index, hint->id_hash), 1);
-    else
-        prefetch_fresh(&home->orders);
+        prefetch_bucket(index, hash);
+    else if ((slot = candidate(index, hash)) != 0)
+        prefetch_row(pool, slot);
+}
+
+uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint)
+{
+    hint->cell_slot = 0;
+    hint->plain = false;
+    if (command->opcode != HF_PLACE || command->line_count != 1)
+        return hf_engine_home(engine, command);
+    const struct hf_line *line = hf_command_lines(command);
+    uint32_t route = hf_route(&line->sku), home = hf_id_route(command->id);
+    hint->id_hash = hf_hash_id(engine, command->id);
+    hint->cell_hash = hf_hash_cell(engine, &line->sku, line->location);
+    hint->partition = route & engine->mask;
+    hint->plain = home == route;
+    return home & engine->mask;
+}
+
+PREFETCH prefetch_plain(const struct hf_partition *home, struct hf_hint *hint, int stage)
+{
+    if (stage == 0) {
+        prefetch_bucket(&home->cell_index, hint->cell_hash);
+        prefetch_bucket(&home->order_index, hint->id_hash);
+        return;
+    }
+    hint->cell_slot = candidate(&home->cell_index, hint->cell_hash);
+    prefetch_row(&home->cells, hint->cell_slot);
+    prefetch_fresh(&home->orders);
 }
 
 /* Line 0 lives where the id says, or the place will be refused. */
-static void prefetch_place(const struct hf_engine *engine, const struct hf_command *command, int stage)
+PREFETCH prefetch_place(const struct hf_engine *engine, const struct hf_command *command, int stage)
 {
     const struct hf_line *line = hf_command_lines(command);
     const struct hf_partition *home = &engine->partitions[hf_partition_of_id(engine, command->id)], *p = home;
     for (unsigned i = 0; i < command->line_count; i++) {
         if (i > 0)
             p = &engine->partitions[hf_partition_of_sku(engine, &line[i].sku)];
-        prefetch_key(&p->cell_index, p->cells.rows, sizeof(struct hf_cell), hf_hash_cell(engine, &line[i].sku, line[i].location), stage);
+        prefetch_key(&p->cell_index, &p->cells, hf_hash_cell(engine, &line[i].sku, line[i].location), stage);
     }
     if (stage == 0)
-        __builtin_prefetch(hf_index_hint(&home->order_index, hf_hash_id(engine, command->id)), 1);
+        prefetch_bucket(&home->order_index, hf_hash_id(engine, command->id));
     else
         prefetch_fresh(&home->orders);
 }
 
-void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, const struct hf_hint *hint, int stage)
+/* A definition or a stock command: its SKU, its cell, and the id that it will leave behind. */
+PREFETCH prefetch_catalogue(const struct hf_engine *engine, const struct hf_partition *home, const struct hf_command *command, int stage)
 {
-    if (hint->plain) {
-        prefetch_plain(&engine->partitions[hint->partition], hint, stage);
-        return;
+    const struct hf_line *line = hf_command_lines(command);
+    uint32_t sku_hash = hf_hash_words(engine, line->sku.word[0], line->sku.word[1]);
+    prefetch_key(&home->sku_index, &home->skus, sku_hash, stage);
+    if (stage == 0) {
+        prefetch_bucket(&home->order_index, hf_hash_id(engine, command->id));
+    } else {
+        prefetch_fresh(&home->remembered);
+        prefetch_fresh(command->opcode == HF_DEFINE_SKU ? &home->skus : &home->cells);
     }
+    if (command->opcode != HF_DEFINE_SKU)
+        prefetch_key(&home->cell_index, &home->cells, hf_hash_cell(engine, &line->sku, line->location), stage);
+}
+
+/* Out of the way of the plain ones; the empty assembly is its effect. */
+static __attribute__((noinline)) void prefetch_other(const struct hf_engine *engine, const struct hf_command *command, int stage)
+{
+    __asm__ volatile("");
+    const struct hf_partition *home = &engine->partitions[hf_engine_home(engine, command)];
+    unsigned family = hf_opcode_family(command->opcode);
     if (command->opcode == HF_PLACE) {
         prefetch_place(engine, command, stage);
         return;
     }
-    const struct hf_partition *home = &engine->partitions[hf_engine_home(engine, command)];
-    unsigned family = hf_opcode_family(command->opcode);
     if (stage == 0 && !hf_id_none(command->id))
-        __builtin_prefetch(hf_index_hint(&home->remembered_index, hf_hash_id(engine, command->id)), 1);
+        prefetch_bucket(&home->remembered_index, hf_hash_id(engine, command->id));
     if (family == HF_FAMILY_ORDER || command->opcode == HF_GET_ORDER) {
-        prefetch_key(&home->order_index, home->orders.rows, sizeof(struct hf_order), hf_hash_id(engine, command->body.verb.order), stage);
-    } else if (family == HF_FAMILY_STOCK || command->opcode == HF_GET_CELL) {
+        prefetch_key(&home->order_index, &home->orders, hf_hash_id(engine, command->body.verb.order), stage);
+    } else if (family == HF_FAMILY_STOCK || command->opcode == HF_DEFINE_SKU) {
+        prefetch_catalogue(engine, home, command, stage);
+    } else if (command->opcode == HF_GET_CELL) {
         const struct hf_line *line = hf_command_lines(command);
-        prefetch_key(&home->cell_index, home->cells.rows, sizeof(struct hf_cell), hf_hash_cell(engine, &line->sku, line->location), stage);
+        prefetch_key(&home->cell_index, &home->cells, hf_hash_cell(engine, &line->sku, line->location), stage);
     } else if (command->opcode == HF_EXPIRE || command->opcode == HF_FORGET) {
         for (uint32_t i = 0; i < command->body.sweep.count; i++)
-            prefetch_key(&home->order_index, home->orders.rows, sizeof(struct hf_order), hf_hash_id(engine, hf_sweep_id(command, i)),
-                         stage);
+            prefetch_key(&home->order_index, &home->orders, hf_hash_id(engine, hf_sweep_id(command, i)), stage);
     }
+}
+
+void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint, int stage)
+{
+    if (hint->plain)
+        prefetch_plain(&engine->partitions[hint->partition], hint, stage);
+    else
+        prefetch_other(engine, command, stage);
 }
 
 /* --- executing --- */

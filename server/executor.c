@@ -8,7 +8,7 @@ enum {
     WORD_SPINS_MAX = 2000, /* about as long as another shard's batch takes */
     WORD_POLLS_MAX = 64,   /* batches in which a shard keeps off its own word for somebody who wants it */
     OUTCOME_BYTES_MAX = HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX,
-    STEPS_BEHIND = 16, /* admitted and not yet stepped: as long as memory takes to bring what a step touches */
+    BURST = 16, /* steps whose memory is asked for in a row, so that the page walks overlap, while the burst before is stepped */
     OUTCOMES_BYTES = 512 * 1024,
 };
 
@@ -55,11 +55,9 @@ void hf_executor_destroy(struct hf_executor *executor)
 void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t latest_ns, bool shed, uint16_t shed_result)
 {
     assert(executor->held_count == 0);
-    executor->now_ns = now_ns;
-    executor->latest_ns = latest_ns;
-    executor->shed = shed;
-    executor->shed_result = shed_result;
-    executor->count = executor->stepped = executor->flushed = 0;
+    executor->step = (struct hf_step){
+        .now_ns = now_ns, .latest_ns = latest_ns, .shed = shed, .shed_result = shed_result, .quota = &executor->quota};
+    executor->count = executor->stepped = executor->flushed = executor->unlogged = 0;
     executor->staged_bytes = executor->outcomes_used = 0;
     executor->claimed_end = 0;
     executor->highest = 0;
@@ -121,7 +119,6 @@ static bool hold_each(struct hf_executor *executor, const uint32_t *partitions, 
     return true;
 }
 
-static void step_next(struct hf_executor *executor);
 static void step_admitted(struct hf_executor *executor);
 
 /* The partitions are learned by looking under the home's word. With nothing else held a failed try is made good by taking the whole set
@@ -184,9 +181,6 @@ enum hf_admission hf_executor_admit(struct hf_executor *executor, const struct h
         return HF_NOT_NOW;
     }
     add_slot(executor, task);
-    hf_engine_prefetch(executor->engine, task->command, &task->hint, 1);
-    if (executor->count - executor->stepped > STEPS_BEHIND)
-        step_next(executor);
     return HF_ADMITTED;
 }
 
@@ -214,7 +208,7 @@ static struct hf_log_claim claim_staged(struct hf_executor *executor)
         if (slot->outcome_bytes == 0)
             continue;
         end += slot->record->length;
-        slot->position = end;
+        slot->position = slot->task.answer->position = end;
     }
     return claim;
 }
@@ -235,37 +229,38 @@ static void copy_staged(struct hf_executor *executor, struct hf_log_claim claim)
     hf_log_buffer_commit(executor->buffer, &claim);
 }
 
+static void count_record(struct hf_executor *executor, const struct hf_slot *slot)
+{
+    struct hf_executor_counters *counters = &executor->counters;
+    counters->records++;
+    counters->record_bytes += slot->record->length;
+    if (slot->task.command->opcode == HF_PLACE && slot->task.answer->result == HF_OK) {
+        counters->granted++;
+        counters->granted_bytes += slot->record->length;
+    }
+}
+
 static void step_slot(struct hf_executor *executor, struct hf_slot *slot)
 {
-    struct hf_step step = {
-        .command = slot->task.command,
-        .now_ns = executor->now_ns,
-        .latest_ns = executor->latest_ns,
-        .shed = executor->shed,
-        .shed_result = executor->shed_result,
-        .record = (struct hf_record *)(void *)(executor->outcomes + executor->outcomes_used),
-        .answer = slot->task.answer,
-        .quota = &executor->quota,
-        .hint = &slot->task.hint,
-    };
-    hf_engine_step(executor->engine, &step);
-    while (step.answer->result == HF_FULL && executor->find_rows &&
-           executor->find_rows(executor->context, &executor->quota, step.answer->detail))
-        hf_engine_step(executor->engine, &step);
-    slot->record = step.record;
-    slot->outcome_bytes = step.outcome_bytes;
-    slot->reads_state = step.reads_state;
-    if (step.outcome_bytes != 0) {
-        executor->staged_bytes += step.record->length;
-        executor->outcomes_used += step.outcome_bytes;
-        executor->counters.records++;
-        executor->counters.record_bytes += step.record->length;
-        if (slot->task.command->opcode == HF_PLACE && slot->task.answer->result == HF_OK) {
-            executor->counters.granted++;
-            executor->counters.granted_bytes += step.record->length;
-        }
+    struct hf_step *step = &executor->step;
+    step->command = slot->task.command;
+    step->answer = slot->task.answer;
+    step->hint = &slot->task.hint;
+    step->record = slot->record = (struct hf_record *)(void *)(executor->outcomes + executor->outcomes_used);
+    hf_engine_step(executor->engine, step);
+    while (step->answer->result == HF_FULL && executor->find_rows &&
+           executor->find_rows(executor->context, &executor->quota, step->answer->detail))
+        hf_engine_step(executor->engine, step);
+    slot->outcome_bytes = step->outcome_bytes;
+    slot->reads_state = step->reads_state;
+    executor->counters.results[step->answer->result % HF_RESULT_COUNT]++;
+    if (step->outcome_bytes == 0) {
+        executor->unlogged++;
+        return;
     }
-    executor->counters.results[slot->task.answer->result % HF_RESULT_COUNT]++;
+    executor->staged_bytes += slot->record->length;
+    executor->outcomes_used += step->outcome_bytes;
+    count_record(executor, slot);
 }
 
 static bool staging_is_full(const struct hf_executor *executor, const struct hf_command *next)
@@ -283,24 +278,51 @@ static void step_next(struct hf_executor *executor)
     executor->stepped++;
 }
 
+static uint32_t burst_end(const struct hf_executor *executor, uint32_t first)
+{
+    return executor->count - first < BURST ? executor->count : first + BURST;
+}
+
+static void prefetch_burst(struct hf_executor *executor, uint32_t first, uint32_t end)
+{
+    for (uint32_t i = first; i < end; i++)
+        hf_engine_prefetch(executor->engine, executor->slots[i].task.command, &executor->slots[i].task.hint, 1);
+}
+
 static void step_admitted(struct hf_executor *executor)
 {
-    while (executor->stepped < executor->count)
-        step_next(executor);
+    uint32_t end = burst_end(executor, executor->stepped);
+    prefetch_burst(executor, executor->stepped, end);
+    while (executor->stepped < executor->count) {
+        uint32_t next = burst_end(executor, end);
+        prefetch_burst(executor, end, next);
+        while (executor->stepped < end)
+            step_next(executor);
+        end = next;
+    }
 }
 
 /* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. */
-static void settle_positions(struct hf_executor *executor)
+static void settle_unlogged(struct hf_executor *executor)
 {
+    for (uint32_t i = 0; i < executor->count && executor->unlogged > 0; i++) {
+        struct hf_slot *slot = &executor->slots[i];
+        if (slot->outcome_bytes != 0)
+            continue;
+        executor->unlogged--;
+        if (slot->reads_state)
+            slot->position = executor->claimed_end ? executor->claimed_end : hf_word_position(&executor->words[slot->task.home]);
+        slot->task.answer->position = slot->position;
+    }
+}
+
+static void let_all_go(struct hf_executor *executor)
+{
+    settle_unlogged(executor);
     if (executor->claimed_end != 0)
         for (uint32_t i = 0; i < executor->held_count; i++)
             hf_word_set_position(&executor->words[executor->held[i]], executor->claimed_end);
-    for (uint32_t i = 0; i < executor->count; i++) {
-        struct hf_slot *slot = &executor->slots[i];
-        if (slot->outcome_bytes == 0 && slot->reads_state)
-            slot->position = hf_word_position(&executor->words[slot->task.home]);
-        slot->task.answer->position = slot->position;
-    }
+    let_go(executor, 0, 0);
 }
 
 void hf_executor_run(struct hf_executor *executor)
@@ -308,12 +330,10 @@ void hf_executor_run(struct hf_executor *executor)
     step_admitted(executor);
     if (executor->staged_bytes > 0) {
         struct hf_log_claim claim = claim_staged(executor);
-        settle_positions(executor);
-        let_go(executor, 0, 0);
+        let_all_go(executor);
         copy_staged(executor, claim);
     } else {
-        settle_positions(executor);
-        let_go(executor, 0, 0);
+        let_all_go(executor);
     }
     executor->counters.batches++;
     executor->counters.steps += executor->count;

@@ -66,10 +66,9 @@ struct hf_executor {
     uint32_t claim_bytes_max;
 
     /* the batch */
-    uint64_t now_ns, latest_ns;
-    bool shed;
-    uint16_t shed_result;
+    struct hf_step step;              /* what all of them have in common, filled for the one being stepped */
     uint32_t count, stepped, flushed; /* slots admitted, stepped, and claimed */
+    uint32_t unlogged;                /* stepped without a record */
     uint32_t staged_bytes;
     uint64_t claimed_end;         /* end of the batch's last claim; 0: none yet */
     uint32_t held_count, highest; /* highest: 1 + the highest partition held */

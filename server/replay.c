@@ -1,26 +1,22 @@
 #include "server/replay.h"
 
-#include "wire/record_check.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 enum {
-    WINDOW_RECORDS = 32,
-    STAGE_BEHIND = 16, /* records between the two prefetches of one */
-    /* Small enough that both windows of common records stay in the first-level cache; one largest record always fits. */
-    WINDOW_BYTES = 32 * 1024,
+    WINDOW_RECORDS = 64,
+    BURST = 16, /* records whose memory is asked for in a row, so that the waits for it overlap, while the burst before is replayed */
+    WINDOW_BYTES = 64 * 1024, /* one largest record always fits */
     LOCATIONS_MAX = 65536,
 };
 
 _Static_assert((int)HF_RECORD_BYTES_MAX <= (int)WINDOW_BYTES, "a window holds the largest record");
 
 struct window {
-    uint32_t count, used, replayed;
-    struct hf_hint hint[WINDOW_RECORDS];
-    uint32_t offset[WINDOW_RECORDS];
+    uint32_t count, used;
+    struct hf_replay_item items[WINDOW_RECORDS];
     uint64_t end_position[WINDOW_RECORDS];
     _Alignas(64) uint8_t bytes[WINDOW_BYTES];
 };
@@ -43,11 +39,6 @@ static uint64_t clock_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static const struct hf_record *window_record(const struct window *window, uint32_t i)
-{
-    return (const struct hf_record *)(const void *)(window->bytes + window->offset[i]);
 }
 
 void hf_replay_quotas(const struct hf_engine_options *options, struct hf_quota *quotas, unsigned shards)
@@ -112,12 +103,12 @@ static void failure_describe(struct hf_replay *replay, int error, uint64_t end_p
                  end_position);
 }
 
-static int record_replay(struct hf_replay *replay, const struct hf_record *record, uint64_t end_position)
+static int item_replay(struct hf_replay *replay, const struct hf_replay_item *item, uint64_t end_position)
 {
-    unsigned shard = replay->shards == 1 ? 0 : record->home % replay->shards;
-    int status = hf_engine_replay(replay->engine, record, record->length, &replay->quotas[shard], &replay->result.table);
+    unsigned shard = replay->shards == 1 ? 0 : item->record->home % replay->shards;
+    int status = hf_engine_replay_item(replay->engine, item, &replay->quotas[shard], &replay->result.table);
     while (status == HF_E_TOO_SMALL && quota_gather(replay, shard, replay->result.table))
-        status = hf_engine_replay(replay->engine, record, record->length, &replay->quotas[shard], &replay->result.table);
+        status = hf_engine_replay_item(replay->engine, item, &replay->quotas[shard], &replay->result.table);
     if (status != 0) {
         failure_describe(replay, status, end_position);
         return status;
@@ -130,31 +121,29 @@ static int record_replay(struct hf_replay *replay, const struct hf_record *recor
     return 0;
 }
 
-static void window_replay_one(struct hf_replay *replay, struct window *window)
+static void prefetch(const struct hf_replay *replay, struct window *window, uint32_t first, uint32_t end, int stage)
 {
-    uint32_t i = window->replayed++;
-    replay->failed = record_replay(replay, window_record(window, i), window->end_position[i]);
-}
-
-static void window_prefetch(const struct hf_replay *replay, struct window *window, uint32_t i, int stage)
-{
-    hf_engine_replay_prefetch(replay->engine, window_record(window, i), &window->hint[i], stage);
+    for (uint32_t i = first; i < end && i < window->count; i++)
+        hf_engine_prefetch(replay->engine, window->items[i].command, &window->items[i].hint, stage);
 }
 
 static int window_replay(struct hf_replay *replay, struct window *window)
 {
-    while (window->replayed < window->count && replay->failed == 0)
-        window_replay_one(replay, window);
-    window->count = window->used = window->replayed = 0;
+    prefetch(replay, window, 0, BURST, 1);
+    for (uint32_t i = 0; i < window->count && replay->failed == 0; i++) {
+        if (i % BURST == 0)
+            prefetch(replay, window, i + BURST, i + 2 * BURST, 1);
+        replay->failed = item_replay(replay, &window->items[i], window->end_position[i]);
+    }
+    window->count = window->used = 0;
     return replay->failed;
 }
 
-/* The window that is full gets what it lacks of its second prefetch; the one before has had both, and what is left of it is replayed. */
+/* What the window that is full will touch is on its way while the one before is replayed. */
 static int windows_turn(struct hf_replay *replay)
 {
     struct window *full = replay->filling;
-    for (uint32_t i = full->count > STAGE_BEHIND ? full->count - STAGE_BEHIND : 0; i < full->count; i++)
-        window_prefetch(replay, full, i, 1);
+    prefetch(replay, full, 0, full->count, 0);
     replay->filling = replay->waiting;
     replay->waiting = full;
     return window_replay(replay, replay->filling);
@@ -179,31 +168,24 @@ void hf_replay_destroy(struct hf_replay *replay)
 
 int hf_replay_feed(struct hf_replay *replay, const struct hf_record *record, uint64_t end_position)
 {
+    struct window *window = replay->filling;
+    if (replay->failed == 0 && (window->count == WINDOW_RECORDS || window->used + record->length > WINDOW_BYTES))
+        windows_turn(replay);
     if (replay->failed != 0)
         return replay->failed;
-    const struct hf_command *command;
-    if (!hf_record_check(record, HF_RECORD_BYTES_MAX, &command)) {
+    window = replay->filling;
+    struct hf_record *copy = (struct hf_record *)(void *)(window->bytes + window->used);
+    if (record->length <= HF_RECORD_BYTES_MAX)
+        memcpy(copy, record, record->length);
+    if (record->length > HF_RECORD_BYTES_MAX ||
+        hf_engine_replay_take(replay->engine, copy, record->length, &window->items[window->count]) != 0) {
         replay->failed = HF_E_DAMAGED;
         failure_describe(replay, replay->failed, end_position);
         return replay->failed;
     }
-    struct window *window = replay->filling;
-    if (window->count == WINDOW_RECORDS || window->used + record->length > WINDOW_BYTES) {
-        if (windows_turn(replay) != 0)
-            return replay->failed;
-        window = replay->filling;
-    }
-    window->offset[window->count] = window->used;
-    window->end_position[window->count] = end_position;
-    memcpy(window->bytes + window->used, record, record->length);
-    window_prefetch(replay, window, window->count, 0);
-    if (window->count >= STAGE_BEHIND)
-        window_prefetch(replay, window, window->count - STAGE_BEHIND, 1);
-    window->count++;
+    window->end_position[window->count++] = end_position;
     window->used += (record->length + 7u) & ~7u;
-    if (replay->waiting->replayed < replay->waiting->count)
-        window_replay_one(replay, replay->waiting);
-    return replay->failed;
+    return 0;
 }
 
 int hf_replay_finish(struct hf_replay *replay, struct hf_replay_result *out)

@@ -300,6 +300,12 @@ static unsigned run_parked(struct hf_shard *shard)
     return work;
 }
 
+static void prefetch(const struct hf_shard *shard, struct hf_task *tasks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        hf_engine_prefetch(shard->node->engine, tasks[i].command, &tasks[i].hint, 0);
+}
+
 static unsigned run_forwarded(struct hf_shard *shard)
 {
     unsigned work = 0;
@@ -312,8 +318,7 @@ static unsigned run_forwarded(struct hf_shard *shard)
             continue;
         shard->counters.taken_over += count;
         work += count;
-        for (uint32_t i = 0; i < count; i++)
-            hf_engine_prefetch(shard->node->engine, tasks[i].command, &tasks[i].hint, 0);
+        prefetch(shard, tasks, count);
         begin(shard);
         for (uint32_t i = 0; i < count; i++)
             if (!refuse_full(shard, &tasks[i]))
@@ -414,28 +419,31 @@ static bool gather_one(struct hf_shard *shard)
         finish(shard, task, 0);
         return true;
     }
-    task->home = hf_engine_home(shard->node->engine, task->command);
-    hf_engine_hint(shard->node->engine, task->command, &task->hint);
-    if (!refuse_full(shard, task) && is_ours(shard, task)) {
-        hf_engine_prefetch(shard->node->engine, task->command, &task->hint, 0);
+    task->home = hf_engine_hint(shard->node->engine, task->command, &task->hint);
+    if (!refuse_full(shard, task) && is_ours(shard, task))
         shard->ahead_count++;
-    }
     return true;
 }
 
-/* Runs the batch that was gathered and gathers the next one meanwhile, command by command: what it will touch is on its way to the cache
- * while this one is stepped. */
+static void gather(struct hf_shard *shard)
+{
+    uint32_t gathered = shard->ahead_count;
+    while (gather_one(shard))
+        ;
+    prefetch(shard, &shard->ahead[gathered], shard->ahead_count - gathered);
+}
+
+/* Gathers the next batch and runs the one before: what the next will touch is on its way to the cache meanwhile. */
 static void run_ahead(struct hf_shard *shard)
 {
     struct hf_task tasks[HF_BATCH_MAX];
     uint32_t count = shard->ahead_count;
     memcpy(tasks, shard->ahead, count * sizeof tasks[0]);
     shard->ahead_count = 0;
+    gather(shard);
     begin(shard);
-    for (uint32_t i = 0; i < count; i++) {
-        gather_one(shard);
+    for (uint32_t i = 0; i < count; i++)
         admit(shard, &tasks[i]);
-    }
     run_admitted(shard);
 }
 
@@ -444,8 +452,7 @@ static unsigned run_received(struct hf_shard *shard)
     uint64_t began = hf_cycles();
     unsigned batches = 0;
     for (; batches < BATCHES_A_TURN && may_take(shard); batches++) {
-        while (gather_one(shard))
-            ;
+        gather(shard);
         if (shard->ahead_count == 0)
             break;
         run_ahead(shard);

@@ -434,10 +434,12 @@ static inline void kit_replay(struct kit *kit)
     for (size_t at = 0; at < kit->log_bytes;) {
         const struct hf_record *record = (const struct hf_record *)(void *)(kit->log + at);
         unsigned table = 0;
-        struct hf_hint hint;
-        hf_engine_replay_prefetch(other, record, &hint, 0);
-        hf_engine_replay_prefetch(other, record, &hint, 1);
-        int error = hf_engine_replay(other, record, record->length, &quota, &table);
+        struct hf_replay_item item;
+        int error = hf_engine_replay_take(other, record, record->length, &item);
+        assert_int_equal(error, 0);
+        hf_engine_prefetch(other, item.command, &item.hint, 0);
+        hf_engine_prefetch(other, item.command, &item.hint, 1);
+        error = hf_engine_replay_item(other, &item, &quota, &table);
         if (error != 0)
             print_message("replay stops at byte %zu of %zu: %d\n", at, kit->log_bytes, error);
         assert_int_equal(error, 0);
