@@ -42,6 +42,7 @@ class Engine:
         self.data = data
         self.log = []
         self.address = None
+        self.addresses = []  # in the order of --listen
         self.ready = threading.Event()
         self.ended = threading.Event()
         self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -60,8 +61,9 @@ class Engine:
     def _read_log(self):
         for line in self.process.stderr:
             self.log.append(line)
-            if '"listening"' in line and self.address is None:
-                self.address = json.loads(line)['address']
+            if '"listening"' in line:
+                self.addresses.append(json.loads(line)['address'])
+                self.address = self.addresses[0]
 
     def wait_ready(self):
         """Until it serves; fails with its log if it ended instead."""
@@ -75,7 +77,10 @@ class Engine:
 
     def wait_end(self):
         """Its exit status."""
-        status = self.process.wait(WAIT_S)
+        try:
+            status = self.process.wait(WAIT_S)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError('holdfastd goes on: ' + self.text()) from late
         for reader in self.readers:
             reader.join(WAIT_S)
         self.process.stdout.close()
