@@ -4,7 +4,7 @@
 static bool differs(struct hf_oracle *oracle, const struct hf_view *view, const char *what, int64_t expected, int64_t seen)
 {
     uint64_t position = view->position == HF_NEWEST ? oracle->position : view->position;
-    return hf_fault(oracle, position, "%s: expected %lld, seen %lld", what, (long long)expected, (long long)seen);
+    return hf_model_fault(oracle, position, "%s: expected %lld, seen %lld", what, (long long)expected, (long long)seen);
 }
 
 struct hf_pair {
@@ -22,20 +22,20 @@ static bool pairs_check(struct hf_oracle *oracle, const struct hf_view *view, co
 
 #define PAIRS_CHECK(oracle, view, pair) pairs_check(oracle, view, pair, sizeof(pair) / sizeof(pair)[0])
 
-bool hf_cell_item_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_cell_item *item, const struct hf_sku *sku,
-                        uint32_t location)
+bool hf_model_cell_item_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_cell_item *item,
+                              const struct hf_sku *sku, uint32_t location)
 {
-    const struct hf_m_cell *cell = hf_view_cell(view, sku, location);
+    const struct hf_m_cell *cell = hf_model_view_cell(view, sku, location);
     if (!cell || item->location != location || !hf_sku_equal(&item->sku, sku))
         return differs(oracle, view, "item of a cell at location", cell ? location : 0, item->location);
-    int64_t available = hf_view_available(view, sku, location);
+    int64_t available = hf_model_view_available(view, sku, location);
     const struct hf_pair pair[] = {
         {"sellable", cell->bucket[HF_SELLABLE], item->sellable},
         {"damaged", cell->bucket[HF_DAMAGED], item->damaged},
         {"quality control", cell->bucket[HF_QUALITY_CONTROL], item->quality_control},
         {"reserved", cell->reserved, item->reserved},
         {"allocated", cell->allocated, item->allocated},
-        {"safety stock", hf_view_safety(view, sku, cell), item->safety_stock},
+        {"safety stock", hf_model_view_safety(view, sku, cell), item->safety_stock},
         {"incoming", 0, item->incoming},
         {"available", available, item->available},
         {"cell version", (int64_t)cell->version, (int64_t)item->version},
@@ -52,7 +52,7 @@ static bool query_cell(struct hf_asking *asking, const struct hf_view *view)
     const struct hf_cell_item *item = (const struct hf_cell_item *)(const void *)(asking->answer + 1);
     const struct hf_pair pair[] = {{"items", 1, asking->answer->item_count},
                                    {"version of the answer", (int64_t)item->version, (int64_t)asking->answer->version}};
-    return PAIRS_CHECK(asking->oracle, view, pair) && hf_cell_item_check(asking->oracle, view, item, &line->sku, line->location);
+    return PAIRS_CHECK(asking->oracle, view, pair) && hf_model_cell_item_check(asking->oracle, view, item, &line->sku, line->location);
 }
 
 static bool name_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_name *name, uint32_t bytes, const char *text)
@@ -71,7 +71,7 @@ static bool cells_check(struct hf_asking *asking, const struct hf_view *view, co
         for (uint32_t k = 0; k < i; k++)
             if (item[k].location == item[i].location)
                 return differs(asking->oracle, view, "one cell listed twice, at location", 0, item[i].location);
-        if (!hf_cell_item_check(asking->oracle, view, &item[i], sku, item[i].location))
+        if (!hf_model_cell_item_check(asking->oracle, view, &item[i], sku, item[i].location))
             return false;
     }
     return true;
@@ -82,7 +82,7 @@ static bool query_sku(struct hf_asking *asking, const struct hf_view *view)
     const struct hf_sku *key = &hf_command_lines(asking->command)->sku;
     const struct hf_answer *answer = asking->answer;
     const struct hf_sku_item *item = (const struct hf_sku_item *)(const void *)(answer + 1);
-    const struct hf_m_sku *sku = hf_view_sku(view, key);
+    const struct hf_m_sku *sku = hf_model_view_sku(view, key);
     uint32_t first = asking->command->arg, cells = item->cells, left = first < cells ? cells - first : 0;
     uint32_t page = left < HF_SKU_PAGE ? left : HF_SKU_PAGE;
     const struct hf_pair pair[] = {
@@ -136,7 +136,7 @@ static bool order_money(struct hf_asking *asking, const struct hf_view *view, co
 static bool query_order(struct hf_asking *asking, const struct hf_view *view)
 {
     const struct hf_answer *answer = asking->answer;
-    const struct hf_m_order *order = hf_view_order(view, asking->command->body.verb.order);
+    const struct hf_m_order *order = hf_model_view_order(view, asking->command->body.verb.order);
     const struct hf_order_item *item = (const struct hf_order_item *)(const void *)(answer + 1);
     const struct hf_pair pair[] = {
         {"items", 1 + order->line_count, answer->item_count},
@@ -164,7 +164,7 @@ static uint32_t next_location(const struct hf_view *view, uint64_t from)
     uint32_t least = 0;
     for (const struct hf_entry *entry = store->first; entry; entry = entry->next) {
         uint64_t number = entry->key.word[0];
-        if (number >= from && (least == 0 || number < least) && hf_view_location(view, (uint32_t)number))
+        if (number >= from && (least == 0 || number < least) && hf_model_view_location(view, (uint32_t)number))
             least = (uint32_t)number;
     }
     return least;
@@ -179,7 +179,7 @@ static bool query_locations(struct hf_asking *asking, const struct hf_view *view
     for (; number != 0 && at < HF_LOCATION_PAGE; at++, number = next_location(view, (uint64_t)number + 1)) {
         if (at >= answer->item_count || item[at].location != number)
             return differs(asking->oracle, view, "location listed", number, at < answer->item_count ? item[at].location : 0);
-        if (!name_check(asking->oracle, view, &hf_view_location(view, number)->name, item[at].name_bytes, item[at].name))
+        if (!name_check(asking->oracle, view, &hf_model_view_location(view, number)->name, item[at].name_bytes, item[at].name))
             return false;
     }
     const struct hf_pair pair[] = {{"locations listed", at, answer->item_count},
@@ -187,7 +187,7 @@ static bool query_locations(struct hf_asking *asking, const struct hf_view *view
     return PAIRS_CHECK(asking->oracle, view, pair);
 }
 
-bool hf_asking_query(struct hf_asking *asking, const struct hf_view *view)
+bool hf_model_asking_query(struct hf_asking *asking, const struct hf_view *view)
 {
     switch (asking->command->opcode) {
     case HF_GET_ORDER:

@@ -13,50 +13,53 @@ struct hf_sum {
 /* Sums by cell or by (SKU, customer), in a store of their own. */
 static void add_up(struct hf_store *sums, struct hf_key key, int64_t reserved, int64_t allocated)
 {
-    struct hf_sum *sum = hf_store_write(sums, &key);
+    struct hf_sum *sum = hf_model_store_write(sums, &key);
     sum->reserved += reserved;
     sum->allocated += allocated;
 }
 
-/* Units that count in a window which its counter stands at: the counter must have them (it may have more: it outlives orders). */
-static bool limits_check(struct hf_oracle *oracle, const struct hf_store *by_customer)
+/* Units of orders that are not over, by window: the counter must have them (it may have more: it outlives orders). */
+static bool limits_check(struct hf_oracle *oracle, const struct hf_store *by_window)
 {
-    for (const struct hf_entry *entry = by_customer->first; entry; entry = entry->next) {
+    for (const struct hf_entry *entry = by_window->first; entry; entry = entry->next) {
         const struct hf_sum *sum = newest(entry);
-        const struct hf_m_limit *limit = hf_store_at(&oracle->store[HF_LIMITS], &entry->key, HF_NEWEST);
-        if (!limit || limit->units < sum->reserved)
-            return hf_fault(oracle, oracle->position, "I6: customer %llu has %lld units of a SKU in the window, counted are %lld",
-                            (unsigned long long)entry->key.word[2], (long long)sum->reserved, (long long)(limit ? limit->units : 0));
+        struct hf_key key = {{entry->key.word[0], entry->key.word[1], entry->key.word[2]}};
+        const struct hf_m_limit *limit = hf_model_store_at(&oracle->store[HF_LIMITS], &key, HF_NEWEST);
+        const struct hf_m_window *window = limit ? hf_model_limit_window(limit, entry->key.word[3], (uint32_t)entry->key.word[4]) : NULL;
+        if (window && window->units + window->loose < sum->reserved)
+            return hf_model_fault(
+                oracle, oracle->position, "I6: customer %llu has %lld units of a SKU in a window, counted are %lld and %lld",
+                (unsigned long long)key.word[2], (long long)sum->reserved, (long long)window->units, (long long)window->loose);
     }
     return true;
 }
 
-static void count_units(struct hf_oracle *oracle, const struct hf_m_order *order, struct hf_store *by_customer)
+static void count_units(const struct hf_m_order *order, struct hf_store *by_window)
 {
     for (uint32_t i = 0; i < order->line_count; i++) {
         const struct hf_m_line *line = &order->lines[i];
-        struct hf_key key = hf_key_limit(&line->sku, order->customer);
-        const struct hf_m_limit *limit = hf_store_at(&oracle->store[HF_LIMITS], &key, HF_NEWEST);
-        if (line->counted && limit && limit->start_ms == line->start_ms && limit->length_s == line->length_s && limit->loose == 0)
-            add_up(by_customer, key, line->quantity, 0);
+        if (line->counted)
+            add_up(by_window, (struct hf_key){{line->sku.word[0], line->sku.word[1], order->customer, line->start_ms, line->length_s}},
+                   line->quantity, 0);
     }
 }
 
-static bool order_check(struct hf_oracle *oracle, const struct hf_m_order *order, struct hf_store *by_cell, struct hf_store *by_customer)
+static bool order_check(struct hf_oracle *oracle, const struct hf_m_order *order, struct hf_store *by_cell, struct hf_store *by_window)
 {
     const bool live = order->state == HF_HELD || order->state == HF_CONFIRMED;
     if ((order->state == HF_HELD) != (order->due_ns != 0) && order->state != HF_EXPIRED)
-        return hf_fault(oracle, oracle->position, "I5: an order in state %u with a hold that ends at %llu", order->state,
-                        (unsigned long long)order->due_ns);
+        return hf_model_fault(oracle, oracle->position, "I5: an order in state %u with a hold that ends at %llu", order->state,
+                              (unsigned long long)order->due_ns);
     if (!order->money_loose && (order->refunded < 0 || order->refunded > order->captured || order->captured > order->authorised))
-        return hf_fault(oracle, oracle->position, "I7: refunded %lld, captured %lld, authorised %lld", (long long)order->refunded,
-                        (long long)order->captured, (long long)order->authorised);
+        return hf_model_fault(oracle, oracle->position, "I7: refunded %lld, captured %lld, authorised %lld", (long long)order->refunded,
+                              (long long)order->captured, (long long)order->authorised);
     if (live || order->state == HF_CLOSED)
-        count_units(oracle, order, by_customer);
+        count_units(order, by_window);
     for (uint32_t i = 0; live && i < order->line_count; i++) {
         const struct hf_m_line *line = &order->lines[i];
         int64_t units = line->quantity;
-        add_up(by_cell, hf_key_cell(&line->sku, line->location), order->state == HF_HELD ? units : 0, order->state == HF_HELD ? 0 : units);
+        add_up(by_cell, hf_model_key_cell(&line->sku, line->location), order->state == HF_HELD ? units : 0,
+               order->state == HF_HELD ? 0 : units);
     }
     return true;
 }
@@ -65,36 +68,36 @@ static bool cell_check(struct hf_oracle *oracle, const struct hf_entry *entry, c
 {
     static const struct hf_sum none;
     const struct hf_m_cell *cell = newest(entry);
-    const struct hf_sum *sum = cell ? hf_store_at(by_cell, &entry->key, HF_NEWEST) : NULL;
+    const struct hf_sum *sum = cell ? hf_model_store_at(by_cell, &entry->key, HF_NEWEST) : NULL;
     if (!cell)
         return true;
     if (!sum)
         sum = &none;
     uint32_t location = (uint32_t)entry->key.word[2];
     if (cell->reserved != sum->reserved || cell->allocated != sum->allocated)
-        return hf_fault(oracle, oracle->position, "I3: location %u has reserved %lld, allocated %lld, but its live orders %lld and %lld",
-                        location, (long long)cell->reserved, (long long)cell->allocated, (long long)sum->reserved,
-                        (long long)sum->allocated);
+        return hf_model_fault(oracle, oracle->position,
+                              "I3: location %u has reserved %lld, allocated %lld, but its live orders %lld and %lld", location,
+                              (long long)cell->reserved, (long long)cell->allocated, (long long)sum->reserved, (long long)sum->allocated);
     for (int i = 0; i < 3; i++)
         if (cell->bucket[i] != cell->moved[i])
-            return hf_fault(oracle, oracle->position, "I2: bucket %d at location %u has %lld, moved were %lld", i, location,
-                            (long long)cell->bucket[i], (long long)cell->moved[i]);
+            return hf_model_fault(oracle, oracle->position, "I2: bucket %d at location %u has %lld, moved were %lld", i, location,
+                                  (long long)cell->bucket[i], (long long)cell->moved[i]);
     return true;
 }
 
 bool hf_oracle_invariants(struct hf_oracle *oracle)
 {
-    struct hf_store by_cell, by_customer;
+    struct hf_store by_cell, by_window;
     bool good = true;
     oracle->subject = NULL;
-    hf_store_open(&by_cell, oracle, sizeof(struct hf_sum));
-    hf_store_open(&by_customer, oracle, sizeof(struct hf_sum));
+    hf_model_store_open(&by_cell, oracle, sizeof(struct hf_sum));
+    hf_model_store_open(&by_window, oracle, sizeof(struct hf_sum));
     for (struct hf_entry *entry = oracle->store[HF_ORDERS].first; good && entry; entry = entry->next)
-        good = !newest(entry) || order_check(oracle, newest(entry), &by_cell, &by_customer);
+        good = !newest(entry) || order_check(oracle, newest(entry), &by_cell, &by_window);
     for (struct hf_entry *entry = oracle->store[HF_CELLS].first; good && entry; entry = entry->next)
         good = cell_check(oracle, entry, &by_cell);
-    good = good && limits_check(oracle, &by_customer);
-    hf_store_close(&by_cell);
-    hf_store_close(&by_customer);
+    good = good && limits_check(oracle, &by_window);
+    hf_model_store_close(&by_cell);
+    hf_model_store_close(&by_window);
     return good;
 }

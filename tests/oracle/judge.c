@@ -9,7 +9,7 @@ static uint64_t shed(const struct hf_view *view)
 }
 
 /* FULL, where a table can be full. */
-uint64_t hf_judge_full(const struct hf_view *view, const struct hf_command *command)
+uint64_t hf_model_judge_full(const struct hf_view *view, const struct hf_command *command)
 {
     const uint64_t *from = view->oracle->options.full_from;
     const struct hf_store *store = view->oracle->store;
@@ -42,7 +42,7 @@ static uint64_t judge_name(const struct hf_command *command)
 {
     uint16_t bytes;
     if (!has_extension(command, HF_EXT_NAME, &bytes))
-        return hf_bit(HF_BAD_EXTENSION);
+        return hf_bit(HF_OK) | hf_bit(HF_BAD_EXTENSION);
     return bytes == 0 || bytes > 40 ? hf_bit(HF_OK) | hf_bit(HF_BAD_EXTENSION) : hf_bit(HF_OK);
 }
 
@@ -53,13 +53,16 @@ static uint64_t judge_policy(const struct hf_view *view, const struct hf_command
     bool odd = command->body.policy.safety_stock > HF_QUANTITY_MAX || command->body.policy.per_order > HF_QUANTITY_MAX ||
                command->body.policy.per_customer > HF_QUANTITY_MAX || (closes_ms != 0 && closes_ms <= opens_ms) ||
                (opens_ms | closes_ms) >> 44 != 0;
+    /* Of a cell's policy only the safety stock counts: whether the rest is ignored or refused is not said. */
+    odd |= line->location != 0 && ((opens_ms | closes_ms) != 0 || (command->body.policy.per_order | command->body.policy.per_customer |
+                                                                   command->body.policy.window_s) != 0);
     if (odd)
         loose |= hf_bit(HF_BAD_ARGUMENT) | hf_bit(HF_OVERFLOW);
-    if (!hf_view_sku(view, &line->sku))
+    if (!hf_model_view_sku(view, &line->sku))
         return loose | hf_bit(HF_UNKNOWN_SKU);
-    if (line->location != 0 && !hf_view_location(view, line->location))
+    if (line->location != 0 && !hf_model_view_location(view, line->location))
         return loose | hf_bit(HF_UNKNOWN_LOCATION);
-    return loose | hf_bit(HF_OK) | hf_judge_full(view, command);
+    return loose | hf_bit(HF_OK) | hf_model_judge_full(view, command);
 }
 
 static uint64_t judge_define(const struct hf_view *view, const struct hf_command *command)
@@ -69,7 +72,7 @@ static uint64_t judge_define(const struct hf_view *view, const struct hf_command
     if (command->opcode == HF_DEFINE_LOCATION && command->arg == 0)
         return hf_bit(HF_BAD_ARGUMENT);
     uint64_t results = judge_name(command);
-    return results & hf_bit(HF_OK) ? results | hf_judge_full(view, command) : results;
+    return results & hf_bit(HF_OK) ? results | hf_model_judge_full(view, command) : results;
 }
 
 /* What a bucket may become: OK, OVERFLOW, BELOW_ZERO. */
@@ -84,18 +87,19 @@ static uint64_t judge_bucket(const struct hf_view *view, const struct hf_command
         return hf_bit(HF_OVERFLOW);
     uint64_t results = on_hand > INT32_MAX || on_hand < INT32_MIN ? hf_bit(HF_OVERFLOW) : 0;
     if (command->opcode == HF_RECEIVE || (command->flags & HF_FLAG_FORCE))
-        return results | hf_bit(HF_OK) | hf_judge_full(view, command);
+        return results | hf_bit(HF_OK) | hf_model_judge_full(view, command);
     int64_t promised = command->arg == HF_SELLABLE && cell ? cell->reserved + cell->allocated : 0;
-    int64_t safety = command->arg == HF_SELLABLE ? hf_view_safety(view, &line->sku, cell) : 0;
-    bool rises = becomes >= was, below = becomes < 0 || becomes < promised;
-    if (below)
+    int64_t safety = command->arg == HF_SELLABLE ? hf_model_view_safety(view, &line->sku, cell) : 0;
+    bool rises = becomes >= was;
+    if (becomes < 0)
         return results | hf_bit(HF_BELOW_ZERO) | (rises ? hf_bit(HF_OK) : 0);
-    if (promised > 0 && becomes < promised + safety)
+    if (becomes < promised + safety)
         results |= hf_bit(HF_BELOW_ZERO);
-    return results | hf_bit(HF_OK) | hf_judge_full(view, command);
+    return results | hf_bit(HF_OK) | hf_model_judge_full(view, command);
 }
 
-static uint64_t judge_set_order(const struct hf_view *view, const struct hf_command *command, const struct hf_m_cell *cell)
+/* What stands against a set: results that are certain, or 0; *loose gets those that are only possible. */
+static uint64_t judge_set_order(const struct hf_view *view, const struct hf_command *command, const struct hf_m_cell *cell, uint64_t *loose)
 {
     const struct hf_line *line = hf_command_lines(command);
     uint64_t version = cell ? cell->version : 0;
@@ -103,9 +107,14 @@ static uint64_t judge_set_order(const struct hf_view *view, const struct hf_comm
         return hf_bit(HF_STALE_VERSION);
     if (!(command->flags & HF_FLAG_SOURCE))
         return 0;
-    struct hf_key key = hf_key_source(&line->sku, line->location, command->body.stock.source);
-    const struct hf_m_source *source = hf_store_at(&view->oracle->store[HF_SOURCES], &key, view->position);
-    return source && command->body.stock.sequence <= source->sequence ? hf_bit(HF_NOT_APPLIED) : 0;
+    struct hf_key key = hf_model_key_source(&line->sku, line->location, command->body.stock.source);
+    const struct hf_m_source *source = hf_model_store_at(&view->oracle->store[HF_SOURCES], &key, view->position);
+    bool stale = source && command->body.stock.sequence <= source->sequence;
+    /* A cell that follows another source: README.md, "What is left open". */
+    bool other = cell && cell->source != 0 && cell->source != command->body.stock.source;
+    if (stale || other)
+        *loose |= hf_bit(HF_NOT_APPLIED);
+    return stale && !(other && (command->flags & HF_FLAG_FORCE)) ? hf_bit(HF_NOT_APPLIED) : 0;
 }
 
 static bool set_reserved(const struct hf_command *command)
@@ -118,23 +127,26 @@ static uint64_t judge_stock(const struct hf_view *view, const struct hf_command 
 {
     const struct hf_line *line = hf_command_lines(command);
     uint16_t bytes;
-    if (line->location == 0 || command->arg > HF_QUALITY_CONTROL || (command->opcode == HF_RECEIVE && command->arg == HF_DAMAGED))
+    if (command->arg > HF_QUALITY_CONTROL || (command->opcode == HF_RECEIVE && command->arg == HF_DAMAGED))
         return hf_bit(HF_BAD_ARGUMENT);
+    /* An adjustment by nothing may be one too few. */
+    uint64_t loose = command->opcode == HF_ADJUST && command->body.stock.value == 0 ? hf_bit(HF_BAD_ARGUMENT) : 0;
     if (command->opcode == HF_ADJUST && !has_extension(command, HF_EXT_REASON, &bytes))
-        return hf_bit(HF_BAD_EXTENSION);
+        return loose | hf_bit(HF_BAD_EXTENSION);
     if (command->opcode == HF_SET && set_reserved(command))
         return hf_bit(HF_RESERVED_NOT_ZERO);
-    if (!hf_view_sku(view, &line->sku))
-        return hf_bit(HF_UNKNOWN_SKU);
-    if (!hf_view_location(view, line->location))
-        return hf_bit(HF_UNKNOWN_LOCATION);
-    const struct hf_m_cell *cell = hf_view_cell(view, &line->sku, line->location);
+    if (!hf_model_view_sku(view, &line->sku))
+        return loose | hf_bit(HF_UNKNOWN_SKU);
+    if (!hf_model_view_location(view, line->location))
+        return loose | hf_bit(HF_UNKNOWN_LOCATION);
+    const struct hf_m_cell *cell = hf_model_view_cell(view, &line->sku, line->location);
     if (command->opcode == HF_SET) {
-        uint64_t stale = judge_set_order(view, command, cell);
-        return stale ? stale : judge_bucket(view, command, cell, command->body.stock.value);
+        uint64_t stale = judge_set_order(view, command, cell, &loose);
+        return stale ? stale : loose | judge_bucket(view, command, cell, command->body.stock.value);
     }
     __int128 was = cell ? cell->bucket[command->arg] : 0;
-    return judge_bucket(view, command, cell, was + (command->opcode == HF_RECEIVE ? line->quantity : (__int128)command->body.stock.value));
+    return loose |
+           judge_bucket(view, command, cell, was + (command->opcode == HF_RECEIVE ? line->quantity : (__int128)command->body.stock.value));
 }
 
 static uint64_t judge_query(const struct hf_view *view, const struct hf_command *command)
@@ -142,23 +154,21 @@ static uint64_t judge_query(const struct hf_view *view, const struct hf_command 
     const struct hf_line *line = hf_command_lines(command);
     switch (command->opcode) {
     case HF_GET_ORDER:
-        if (hf_view_order(view, command->body.verb.order))
+        if (hf_model_view_order(view, command->body.verb.order))
             return hf_bit(HF_OK);
         return hf_bit(HF_UNKNOWN_ORDER);
     case HF_GET_CELL: {
-        if (line->location == 0)
-            return hf_bit(HF_BAD_ARGUMENT);
-        if (!hf_view_sku(view, &line->sku))
+        if (!hf_model_view_sku(view, &line->sku))
             return hf_bit(HF_UNKNOWN_SKU);
-        if (!hf_view_location(view, line->location))
+        if (!hf_model_view_location(view, line->location))
             return hf_bit(HF_UNKNOWN_LOCATION);
-        const struct hf_m_cell *cell = hf_view_cell(view, &line->sku, line->location);
+        const struct hf_m_cell *cell = hf_model_view_cell(view, &line->sku, line->location);
         if (!cell)
             return hf_bit(HF_NOT_FOUND);
         return hf_bit(HF_OK) | (cell->stocked ? 0 : hf_bit(HF_NOT_FOUND));
     }
     case HF_GET_SKU:
-        return hf_view_sku(view, &line->sku) ? hf_bit(HF_OK) : hf_bit(HF_UNKNOWN_SKU);
+        return hf_model_view_sku(view, &line->sku) ? hf_bit(HF_OK) : hf_bit(HF_UNKNOWN_SKU);
     default:
         return hf_bit(HF_OK);
     }
@@ -172,7 +182,7 @@ static uint64_t judge_body(const struct hf_view *view, const struct hf_command *
     case HF_FAMILY_STOCK:
         return judge_stock(view, command);
     case HF_FAMILY_ORDER:
-        return command->opcode == HF_PLACE ? hf_judge_place(view, command) : hf_judge_verb(view, command);
+        return command->opcode == HF_PLACE ? hf_model_judge_place(view, command) : hf_model_judge_verb(view, command);
     case HF_FAMILY_QUERY:
         return judge_query(view, command);
     default:
@@ -183,15 +193,19 @@ static uint64_t judge_body(const struct hf_view *view, const struct hf_command *
 /* Whether a known id may already have been dropped without a record: an order keeps its commands' ids only while newer than the mark. */
 static bool may_be_dropped(const struct hf_view *view, const struct hf_m_id *known)
 {
-    return !hf_id_none(known->order) && hf_id_ms(known->command->id) <= hf_view_mark(view, hf_id_route(known->command->id));
+    return !hf_id_none(known->order) && hf_id_ms(known->command->id) <= hf_model_view_mark(view, hf_id_route(known->order));
 }
 
 static bool judge_known(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
 {
-    const struct hf_m_id *known = hf_view_id(view, command->id);
-    if (!known)
+    const struct hf_m_id *known = hf_model_view_id(view, command);
+    if (!known) {
+        /* One id for two commands in different places is the client's fault; that it is found out is not certain. */
+        if (hf_model_view_seen(view, command->id))
+            allowed->results |= hf_bit(HF_ID_REUSED);
         return false;
-    bool same = hf_same_body(known->command, command);
+    }
+    bool same = hf_model_same_body(known->command, command);
     allowed->repeated = same;
     allowed->results |= same ? hf_bit(known->result) : hf_bit(HF_ID_REUSED);
     if (may_be_dropped(view, known))
@@ -199,7 +213,7 @@ static bool judge_known(const struct hf_view *view, const struct hf_command *com
     return true;
 }
 
-void hf_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
+void hf_model_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
 {
     *allowed = (struct hf_oracle_allowed){.results = shed(view)};
     unsigned family = hf_opcode_family(command->opcode);
@@ -210,7 +224,9 @@ void hf_judge(const struct hf_view *view, const struct hf_command *command, stru
     if (judge_known(view, command, allowed))
         return;
     uint64_t ms = hf_id_ms(command->id);
-    if (ms <= hf_view_mark(view, hf_id_route(command->id))) {
+    /* The mark is that of the home: a place's is by its id, any other's by what it is about. */
+    uint16_t home = command->opcode == HF_PLACE ? hf_id_route(command->id) : route_due(command);
+    if (ms <= hf_model_view_mark(view, home)) {
         allowed->results |= hf_bit(HF_ID_TOO_OLD);
         return;
     }

@@ -4,7 +4,7 @@
 /* Extends of one order that are surely not too many, and the age that is surely not too far. */
 enum { EXTENDS_SURE = 1, AGE_SURE_MS = 3600 * 1000, TTL_SURE_MS = 24 * 3600 * 1000 };
 
-int64_t hf_place_asked(const struct hf_command *command, const struct hf_line *line)
+int64_t hf_model_place_asked(const struct hf_command *command, const struct hf_line *line)
 {
     const struct hf_line *lines = hf_command_lines(command);
     int64_t asked = 0;
@@ -24,9 +24,9 @@ static int64_t asked_of_sku(const struct hf_command *command, const struct hf_sk
     return asked;
 }
 
-bool hf_place_line_short(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line)
+bool hf_model_place_line_short(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line)
 {
-    return hf_place_asked(command, line) > hf_view_available(view, &line->sku, line->location);
+    return hf_model_place_asked(command, line) > hf_model_view_available(view, &line->sku, line->location);
 }
 
 static bool on_sale(const struct hf_view *view, const struct hf_m_sku *sku)
@@ -38,11 +38,11 @@ static bool on_sale(const struct hf_view *view, const struct hf_m_sku *sku)
 /* 0: within the limit; 1: within or beyond, as the text leaves open; 2: beyond. */
 static int beyond_customer(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line)
 {
-    const struct hf_m_sku *sku = hf_view_sku(view, &line->sku);
+    const struct hf_m_sku *sku = hf_model_view_sku(view, &line->sku);
     if (!sku || sku->per_customer == 0)
         return 0;
     int64_t units, loose, asked = asked_of_sku(command, &line->sku);
-    hf_view_units(view, &line->sku, sku, command->body.place.customer, &units, &loose);
+    hf_model_view_units(view, &line->sku, sku, command->body.place.customer, &units, &loose);
     if (units + asked > sku->per_customer)
         return 2;
     return units + loose + asked > sku->per_customer ? 1 : 0;
@@ -50,23 +50,23 @@ static int beyond_customer(const struct hf_view *view, const struct hf_command *
 
 static bool beyond_order(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line)
 {
-    const struct hf_m_sku *sku = hf_view_sku(view, &line->sku);
+    const struct hf_m_sku *sku = hf_model_view_sku(view, &line->sku);
     return sku && sku->per_order != 0 && asked_of_sku(command, &line->sku) > sku->per_order;
 }
 
-bool hf_place_line_fault(const struct hf_view *view, const struct hf_command *command, unsigned result, uint32_t at)
+bool hf_model_place_line_fault(const struct hf_view *view, const struct hf_command *command, unsigned result, uint32_t at)
 {
     if (at >= command->line_count)
         return false;
     const struct hf_line *line = hf_command_lines(command) + at;
-    const struct hf_m_sku *sku = hf_view_sku(view, &line->sku);
+    const struct hf_m_sku *sku = hf_model_view_sku(view, &line->sku);
     switch (result) {
     case HF_BAD_ARGUMENT:
-        return line->location == 0;
+        return false;
     case HF_UNKNOWN_SKU:
         return !sku;
     case HF_UNKNOWN_LOCATION:
-        return !hf_view_location(view, line->location);
+        return !hf_model_view_location(view, line->location);
     case HF_NOT_ON_SALE:
         return sku && !on_sale(view, sku);
     case HF_LIMIT_PER_ORDER:
@@ -74,7 +74,7 @@ bool hf_place_line_fault(const struct hf_view *view, const struct hf_command *co
     case HF_LIMIT_PER_CUSTOMER:
         return beyond_customer(view, command, line) > 0;
     case HF_SHORT:
-        return hf_place_line_short(view, command, line);
+        return hf_model_place_line_short(view, command, line);
     default:
         return false;
     }
@@ -83,12 +83,12 @@ bool hf_place_line_fault(const struct hf_view *view, const struct hf_command *co
 static bool any_fault(const struct hf_view *view, const struct hf_command *command, unsigned result)
 {
     for (uint32_t i = 0; i < command->line_count; i++)
-        if (hf_place_line_fault(view, command, result, i))
+        if (hf_model_place_line_fault(view, command, result, i))
             return true;
     return false;
 }
 
-uint64_t hf_judge_place(const struct hf_view *view, const struct hf_command *command)
+uint64_t hf_model_judge_place(const struct hf_view *view, const struct hf_command *command)
 {
     if (command->arg == 0 || command->body.place.mode != HF_ALL_OR_NOTHING || any_fault(view, command, HF_BAD_ARGUMENT))
         return hf_bit(HF_BAD_ARGUMENT);
@@ -110,10 +110,10 @@ uint64_t hf_judge_place(const struct hf_view *view, const struct hf_command *com
         return loose;
     if (any_fault(view, command, HF_SHORT))
         return loose | hf_bit(HF_SHORT);
-    return loose | hf_bit(HF_OK) | hf_judge_full(view, command);
+    return loose | hf_bit(HF_OK) | hf_model_judge_full(view, command);
 }
 
-bool hf_order_stock_there(const struct hf_view *view, const struct hf_m_order *order)
+bool hf_model_order_stock_there(const struct hf_view *view, const struct hf_m_order *order)
 {
     for (uint32_t i = 0; i < order->line_count; i++) {
         const struct hf_m_line *line = &order->lines[i];
@@ -121,7 +121,7 @@ bool hf_order_stock_there(const struct hf_view *view, const struct hf_m_order *o
         for (uint32_t k = 0; k < order->line_count; k++)
             if (hf_sku_equal(&order->lines[k].sku, &line->sku) && order->lines[k].location == line->location)
                 asked += order->lines[k].quantity;
-        if (asked > hf_view_available(view, &line->sku, line->location))
+        if (asked > hf_model_view_available(view, &line->sku, line->location))
             return false;
     }
     return true;
@@ -138,35 +138,37 @@ static uint64_t judge_unknown_order(const struct hf_view *view, const struct hf_
     struct hf_id order = command->body.verb.order;
     uint16_t bytes = 0;
     bool reference = hf_command_extension(command, HF_EXT_PAYMENT_REFERENCE, &bytes) != NULL;
-    uint64_t refused = hf_id_ms(order) <= hf_view_mark(view, hf_id_route(order)) ? hf_bit(HF_ID_TOO_OLD) : hf_bit(HF_UNKNOWN_ORDER);
+    uint64_t refused = hf_id_ms(order) <= hf_model_view_mark(view, hf_id_route(order)) ? hf_bit(HF_ID_TOO_OLD) : hf_bit(HF_UNKNOWN_ORDER);
     if (hf_id_none(order))
         refused |= hf_bit(HF_BAD_ARGUMENT);
     if (command->opcode != HF_SETTLE || !reference || command->body.verb.amount <= 0)
         return refused;
     /* An amount without a currency is hardly one. */
-    return hf_bit(HF_REFUND_DUE) | (currency_given(command) && bytes > 0 ? 0 : refused) | hf_judge_full(view, command);
+    uint64_t odd = currency_given(command) && bytes > 0 ? 0 : refused | hf_bit(HF_BAD_ARGUMENT) | hf_bit(HF_BAD_EXTENSION);
+    return hf_bit(HF_REFUND_DUE) | odd | hf_model_judge_full(view, command);
 }
 
 static uint64_t judge_settle(const struct hf_view *view, const struct hf_command *command, const struct hf_m_order *order)
 {
     uint16_t bytes;
-    uint64_t loose = hf_judge_full(view, command);
-    if (command->body.verb.amount <= 0)
+    uint64_t loose = hf_model_judge_full(view, command);
+    if (command->body.verb.amount <= 0 || !currency_given(command))
         return hf_bit(HF_BAD_ARGUMENT);
-    if (!currency_given(command))
-        loose |= hf_bit(HF_BAD_ARGUMENT);
     if (!hf_command_extension(command, HF_EXT_PAYMENT_REFERENCE, &bytes))
-        return hf_bit(HF_BAD_EXTENSION);
+        loose |= hf_bit(HF_BAD_EXTENSION);
     for (uint32_t i = 0; i < order->line_count; i++) {
-        const struct hf_m_cell *cell = hf_view_cell(view, &order->lines[i].sku, order->lines[i].location);
+        const struct hf_m_cell *cell = hf_model_view_cell(view, &order->lines[i].sku, order->lines[i].location);
         if (cell && cell->allocated + cell->reserved > INT32_MAX / 2)
             loose |= hf_bit(HF_OVERFLOW);
     }
     if (order->state == HF_HELD)
         return loose | hf_bit(HF_OK);
     if (order->state == HF_EXPIRED && order->payment == HF_PAY_NONE)
-        return loose | (hf_order_stock_there(view, order) ? hf_bit(HF_OK) : hf_bit(HF_STOCK_LOST));
-    return hf_bit(HF_BAD_STATE);
+        return loose | (hf_model_order_stock_there(view, order) ? hf_bit(HF_OK) : hf_bit(HF_STOCK_LOST));
+    /* After a failed capture the customer may pay otherwise. */
+    if (order->state == HF_CONFIRMED && order->payment == HF_PAY_FAILED)
+        return loose | hf_bit(HF_OK) | hf_bit(HF_BAD_STATE);
+    return (loose & hf_bit(HF_BAD_EXTENSION)) | hf_bit(HF_BAD_STATE);
 }
 
 static uint64_t judge_payment_result(const struct hf_command *command, const struct hf_m_order *order)
@@ -174,15 +176,19 @@ static uint64_t judge_payment_result(const struct hf_command *command, const str
     unsigned status = command->body.verb.status;
     if (status < HF_STATUS_CAPTURED || status > HF_STATUS_VOIDED)
         return hf_bit(HF_BAD_ARGUMENT);
-    uint64_t loose = command->body.verb.amount < 0 ? hf_bit(HF_BAD_ARGUMENT) : 0;
-    const struct hf_intent *intent = hf_order_open_intent(order, command->arg);
+    uint64_t loose = command->body.verb.amount <= 0 || command->arg == 0 || !currency_given(command) ? hf_bit(HF_BAD_ARGUMENT) : 0;
+    const struct hf_intent *intent = hf_model_order_open_intent(order, command->arg);
     if (!intent)
         return loose | hf_bit(HF_UNKNOWN_INTENT);
     if (intent->amount != command->body.verb.amount || memcmp(intent->currency, command->body.verb.currency, 3) != 0)
         return loose | hf_bit(HF_AMOUNT_MISMATCH);
     static const unsigned fits[] = {
         [HF_INTENT_CAPTURE] = HF_STATUS_CAPTURED, [HF_INTENT_VOID] = HF_STATUS_VOIDED, [HF_INTENT_REFUND] = HF_STATUS_REFUNDED};
-    return status == fits[intent->kind] || status == HF_STATUS_FAILED ? hf_bit(HF_OK) : hf_bit(HF_BAD_STATE);
+    if (status == fits[intent->kind])
+        return loose | hf_bit(HF_OK);
+    /* A refund or a recall that failed may be recorded, or stay to be done. */
+    return loose | (status == HF_STATUS_FAILED ? hf_bit(HF_OK) : 0) |
+           (intent->kind != HF_INTENT_CAPTURE || status != HF_STATUS_FAILED ? hf_bit(HF_BAD_STATE) : 0);
 }
 
 static uint64_t judge_extend(const struct hf_view *view, const struct hf_command *command, const struct hf_m_order *order)
@@ -230,22 +236,22 @@ static uint64_t judge_state(const struct hf_view *view, const struct hf_command 
 /* Ids of the order's commands that are newer than the mark. */
 static uint32_t commands_kept(const struct hf_view *view, const struct hf_m_order *order)
 {
-    uint64_t mark = hf_view_mark(view, hf_id_route(order->id));
+    uint64_t mark = hf_model_view_mark(view, hf_id_route(order->id));
     uint32_t kept = 0;
     for (uint32_t i = 0; i < order->command_count; i++)
         kept += order->command_ms[i] > mark;
     return kept;
 }
 
-uint64_t hf_judge_verb(const struct hf_view *view, const struct hf_command *command)
+uint64_t hf_model_judge_verb(const struct hf_view *view, const struct hf_command *command)
 {
-    const struct hf_m_order *order = hf_view_order(view, command->body.verb.order);
+    const struct hf_m_order *order = hf_model_view_order(view, command->body.verb.order);
     if (!order)
         return judge_unknown_order(view, command);
     uint64_t results = judge_state(view, command, order), done = hf_bit(HF_OK) | hf_bit(HF_STOCK_LOST);
     if ((results & done) && commands_kept(view, order) >= HF_HISTORY_MAX)
         results = (results & ~done) | hf_bit(HF_TOO_MANY);
     else if (results & done)
-        results |= hf_judge_full(view, command);
+        results |= hf_model_judge_full(view, command);
     return results;
 }

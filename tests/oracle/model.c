@@ -3,174 +3,111 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-struct hf_key hf_key_sku(const struct hf_sku *sku)
+struct hf_key hf_model_key_sku(const struct hf_sku *sku)
 {
     return (struct hf_key){{sku->word[0], sku->word[1]}};
 }
 
-struct hf_key hf_key_number(uint64_t number)
+struct hf_key hf_model_key_number(uint64_t number)
 {
     return (struct hf_key){{number}};
 }
 
-struct hf_key hf_key_cell(const struct hf_sku *sku, uint32_t location)
+struct hf_key hf_model_key_cell(const struct hf_sku *sku, uint32_t location)
 {
     return (struct hf_key){{sku->word[0], sku->word[1], location}};
 }
 
-struct hf_key hf_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source)
+struct hf_key hf_model_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source)
 {
     return (struct hf_key){{sku->word[0], sku->word[1], location, source}};
 }
 
-struct hf_key hf_key_limit(const struct hf_sku *sku, uint64_t customer)
+struct hf_key hf_model_key_limit(const struct hf_sku *sku, uint64_t customer)
 {
     return (struct hf_key){{sku->word[0], sku->word[1], customer}};
 }
 
-struct hf_key hf_key_id(struct hf_id id)
+struct hf_key hf_model_key_id(struct hf_id id)
 {
     return (struct hf_key){{id.high, id.low}};
 }
 
 static const void *look(const struct hf_view *view, enum hf_thing thing, struct hf_key key)
 {
-    return hf_store_at(&view->oracle->store[thing], &key, view->position);
+    return hf_model_store_at(&view->oracle->store[thing], &key, view->position);
 }
 
-const struct hf_m_sku *hf_view_sku(const struct hf_view *view, const struct hf_sku *sku)
+const struct hf_m_sku *hf_model_view_sku(const struct hf_view *view, const struct hf_sku *sku)
 {
-    return look(view, HF_SKUS, hf_key_sku(sku));
+    return look(view, HF_SKUS, hf_model_key_sku(sku));
 }
 
-const struct hf_m_location *hf_view_location(const struct hf_view *view, uint32_t location)
+const struct hf_m_location *hf_model_view_location(const struct hf_view *view, uint32_t location)
 {
-    return look(view, HF_LOCATIONS, hf_key_number(location));
+    return look(view, HF_LOCATIONS, hf_model_key_number(location));
 }
 
-const struct hf_m_cell *hf_view_cell(const struct hf_view *view, const struct hf_sku *sku, uint32_t location)
+const struct hf_m_cell *hf_model_view_cell(const struct hf_view *view, const struct hf_sku *sku, uint32_t location)
 {
-    return look(view, HF_CELLS, hf_key_cell(sku, location));
+    return look(view, HF_CELLS, hf_model_key_cell(sku, location));
 }
 
-const struct hf_m_order *hf_view_order(const struct hf_view *view, struct hf_id id)
+const struct hf_m_order *hf_model_view_order(const struct hf_view *view, struct hf_id id)
 {
-    return look(view, HF_ORDERS, hf_key_id(id));
+    return look(view, HF_ORDERS, hf_model_key_id(id));
 }
 
-const struct hf_m_id *hf_view_id(const struct hf_view *view, struct hf_id id)
+struct hf_key hf_model_key_scope(const struct hf_oracle *oracle, const struct hf_command *command)
 {
-    return look(view, HF_IDS, hf_key_id(id));
+    struct hf_key key = hf_model_key_id(command->id);
+    struct hf_id order = command->body.verb.order;
+    uint16_t route = command->line_count > 0 ? hf_route(&hf_command_lines(command)->sku) : 0;
+    if (hf_opcode_family(command->opcode) != HF_FAMILY_ORDER)
+        return (struct hf_key){{key.word[0], key.word[1], ~0ull, hf_partition(route, oracle->options.partitions)}};
+    return command->opcode == HF_PLACE ? key : (struct hf_key){{key.word[0], key.word[1], order.high, order.low}};
+}
+
+const struct hf_m_seen *hf_model_view_seen(const struct hf_view *view, struct hf_id id)
+{
+    return look(view, HF_SEEN, hf_model_key_id(id));
+}
+
+const struct hf_m_id *hf_model_view_id(const struct hf_view *view, const struct hf_command *command)
+{
+    return look(view, HF_IDS, hf_model_key_scope(view->oracle, command));
 }
 
 static const struct hf_m_partition *partition_of(const struct hf_view *view, uint16_t route)
 {
-    return look(view, HF_PARTITIONS, hf_key_number(hf_partition(route, view->oracle->options.partitions)));
+    return look(view, HF_PARTITIONS, hf_model_key_number(hf_partition(route, view->oracle->options.partitions)));
 }
 
-uint64_t hf_view_mark(const struct hf_view *view, uint16_t route)
+uint64_t hf_model_view_mark(const struct hf_view *view, uint16_t route)
 {
     const struct hf_m_partition *partition = partition_of(view, route);
     return partition ? partition->mark_ms : 0;
 }
 
-uint64_t hf_view_time(const struct hf_view *view, uint16_t route)
+uint64_t hf_model_view_time(const struct hf_view *view, uint16_t route)
 {
     const struct hf_m_partition *partition = partition_of(view, route);
     return partition ? partition->time_ns : 0;
 }
 
-int64_t hf_view_safety(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_cell *cell)
+int64_t hf_model_view_safety(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_cell *cell)
 {
     if (cell && cell->own_safety)
         return cell->safety_stock;
-    const struct hf_m_sku *policy = hf_view_sku(view, sku);
+    const struct hf_m_sku *policy = hf_model_view_sku(view, sku);
     return policy ? policy->safety_stock : 0;
 }
 
-int64_t hf_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location)
+int64_t hf_model_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location)
 {
-    const struct hf_m_cell *cell = hf_view_cell(view, sku, location);
-    int64_t safety = hf_view_safety(view, sku, cell);
+    const struct hf_m_cell *cell = hf_model_view_cell(view, sku, location);
+    int64_t safety = hf_model_view_safety(view, sku, cell);
     return cell ? cell->bucket[HF_SELLABLE] - safety - cell->reserved - cell->allocated : -safety;
-}
-
-void hf_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t *start_ms, uint32_t *length_s)
-{
-    uint64_t now_ms = time_ns / 1000000, length_ms = sku->window_s * 1000ull;
-    *length_s = sku->window_s;
-    *start_ms = sku->opens_ms;
-    if (length_ms == 0)
-        return;
-    if (now_ms >= sku->opens_ms)
-        *start_ms += (now_ms - sku->opens_ms) / length_ms * length_ms;
-    else
-        *start_ms -= (sku->opens_ms - now_ms + length_ms - 1) / length_ms * length_ms;
-}
-
-/* Whether a window is an earlier one of the same policy, so that its units are of the past. */
-static bool window_past(uint64_t was_ms, uint32_t was_s, uint64_t start_ms, uint32_t length_s)
-{
-    return was_s == length_s && length_s > 0 && was_ms < start_ms && (start_ms - was_ms) % (length_s * 1000ull) == 0;
-}
-
-void hf_view_units(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_sku *policy, uint64_t customer, int64_t *units,
-                   int64_t *loose)
-{
-    const struct hf_m_limit *limit = look(view, HF_LIMITS, hf_key_limit(sku, customer));
-    uint64_t start_ms;
-    uint32_t length_s;
-    *units = *loose = 0;
-    if (!limit)
-        return;
-    hf_window_now(policy, view->time_ns, &start_ms, &length_s);
-    if (limit->start_ms == start_ms && limit->length_s == length_s) {
-        *units = limit->units;
-        *loose = limit->loose;
-    } else if (!window_past(limit->start_ms, limit->length_s, start_ms, length_s)) {
-        *loose = limit->units + limit->loose;
-    }
-}
-
-static struct hf_m_limit *limit_write(struct hf_oracle *oracle, uint64_t customer, const struct hf_sku *sku)
-{
-    struct hf_key key = hf_key_limit(sku, customer);
-    return hf_store_write(&oracle->store[HF_LIMITS], &key);
-}
-
-void hf_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns)
-{
-    struct hf_view view = {oracle, HF_NEWEST, time_ns};
-    const struct hf_m_sku *policy = hf_view_sku(&view, &line->sku);
-    int64_t units, loose;
-    hf_view_units(&view, &line->sku, policy, customer, &units, &loose);
-    hf_window_now(policy, time_ns, &line->start_ms, &line->length_s);
-    line->counted = policy->per_customer > 0;
-    struct hf_m_limit *limit = limit_write(oracle, customer, &line->sku);
-    *limit = (struct hf_m_limit){line->start_ms, line->length_s, units, loose};
-    if (line->counted)
-        limit->units += line->quantity;
-    else
-        limit->loose += line->quantity;
-}
-
-void hf_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const struct hf_m_line *line, uint64_t time_ns)
-{
-    (void)time_ns;
-    struct hf_key key = hf_key_limit(&line->sku, customer);
-    const struct hf_m_limit *old = hf_store_at(&oracle->store[HF_LIMITS], &key, HF_NEWEST);
-    if (!old || old->start_ms != line->start_ms || old->length_s != line->length_s)
-        return;
-    struct hf_m_limit *limit = limit_write(oracle, customer, &line->sku);
-    int64_t *from = line->counted ? &limit->units : &limit->loose;
-    *from -= line->quantity;
-    if (*from < 0) {
-        /* Another policy stood between: these units had become loose ones. */
-        limit->loose += line->counted ? *from : 0;
-        *from = 0;
-    }
-    if (limit->loose < 0)
-        limit->loose = 0;
 }
 
 static bool payment_at_rest(uint8_t payment)
@@ -179,13 +116,13 @@ static bool payment_at_rest(uint8_t payment)
            payment == HF_PAY_FAILED;
 }
 
-bool hf_order_terminal(const struct hf_m_order *order)
+bool hf_model_order_terminal(const struct hf_m_order *order)
 {
     bool over = order->state == HF_CLOSED || order->state == HF_CANCELLED || order->state == HF_EXPIRED;
     return over && payment_at_rest(order->payment) && order->open_count == 0;
 }
 
-const struct hf_intent *hf_order_open_intent(const struct hf_m_order *order, uint32_t number)
+const struct hf_intent *hf_model_order_open_intent(const struct hf_m_order *order, uint32_t number)
 {
     for (uint32_t i = 0; i < order->open_count; i++)
         if (order->open[i].number == number)
@@ -227,14 +164,14 @@ static bool same_extensions(const struct hf_command *a, const struct hf_command 
     return x == x_end && y == y_end;
 }
 
-bool hf_same_body(const struct hf_command *a, const struct hf_command *b)
+bool hf_model_same_body(const struct hf_command *a, const struct hf_command *b)
 {
     return a->opcode == b->opcode && a->version == b->version && a->flags == b->flags && hf_id_equal(a->id, b->id) &&
            a->line_count == b->line_count && a->arg == b->arg && memcmp(a->body.bytes, b->body.bytes, sizeof a->body) == 0 &&
            memcmp(hf_command_lines(a), hf_command_lines(b), a->line_count * sizeof(struct hf_line)) == 0 && same_extensions(a, b);
 }
 
-const char *hf_opcode_name(uint16_t opcode)
+const char *hf_model_opcode_name(uint16_t opcode)
 {
     static const char *const names[7][8] = {
         {NULL},
@@ -249,7 +186,7 @@ const char *hf_opcode_name(uint16_t opcode)
     return family < 7 && number < 8 && names[family][number] ? names[family][number] : "command of unknown opcode";
 }
 
-const char *hf_results_text(uint64_t results)
+const char *hf_model_results_text(uint64_t results)
 {
     static char text[512];
     size_t used = 0;
@@ -260,9 +197,11 @@ const char *hf_results_text(uint64_t results)
     return used ? text : "nothing";
 }
 
-bool hf_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...)
+bool hf_model_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...)
 {
     char sentence[768];
+    if (position == HF_NEWEST)
+        position = oracle->position;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
@@ -270,7 +209,7 @@ bool hf_fault(struct hf_oracle *oracle, uint64_t position, const char *format, .
     const struct hf_command *of = oracle->subject;
     if (of)
         snprintf(oracle->fault, sizeof oracle->fault, "position %llu, %s %016llx%016llx: %s", (unsigned long long)position,
-                 hf_opcode_name(of->opcode), (unsigned long long)of->id.high, (unsigned long long)of->id.low, sentence);
+                 hf_model_opcode_name(of->opcode), (unsigned long long)of->id.high, (unsigned long long)of->id.low, sentence);
     else
         snprintf(oracle->fault, sizeof oracle->fault, "position %llu: %s", (unsigned long long)position, sentence);
     return false;

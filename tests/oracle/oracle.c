@@ -4,9 +4,15 @@
 #include <stdlib.h>
 
 static const size_t value_bytes[HF_THINGS] = {
-    [HF_SKUS] = sizeof(struct hf_m_sku),       [HF_LOCATIONS] = sizeof(struct hf_m_location),   [HF_CELLS] = sizeof(struct hf_m_cell),
-    [HF_SOURCES] = sizeof(struct hf_m_source), [HF_LIMITS] = sizeof(struct hf_m_limit),         [HF_ORDERS] = sizeof(struct hf_m_order),
-    [HF_IDS] = sizeof(struct hf_m_id),         [HF_PARTITIONS] = sizeof(struct hf_m_partition),
+    [HF_SKUS] = sizeof(struct hf_m_sku),
+    [HF_LOCATIONS] = sizeof(struct hf_m_location),
+    [HF_CELLS] = sizeof(struct hf_m_cell),
+    [HF_SOURCES] = sizeof(struct hf_m_source),
+    [HF_LIMITS] = sizeof(struct hf_m_limit),
+    [HF_ORDERS] = sizeof(struct hf_m_order),
+    [HF_IDS] = sizeof(struct hf_m_id),
+    [HF_SEEN] = sizeof(struct hf_m_seen),
+    [HF_PARTITIONS] = sizeof(struct hf_m_partition),
 };
 
 struct hf_oracle *hf_oracle_create(const struct hf_oracle_options *options)
@@ -16,7 +22,7 @@ struct hf_oracle *hf_oracle_create(const struct hf_oracle_options *options)
         return NULL;
     oracle->options = *options;
     for (int thing = 0; thing < HF_THINGS; thing++)
-        hf_store_open(&oracle->store[thing], oracle, (value_bytes[thing] + 7) & ~(size_t)7);
+        hf_model_store_open(&oracle->store[thing], oracle, (value_bytes[thing] + 7) & ~(size_t)7);
     return oracle;
 }
 
@@ -25,7 +31,7 @@ void hf_oracle_destroy(struct hf_oracle *oracle)
     if (!oracle)
         return;
     for (int thing = 0; thing < HF_THINGS; thing++)
-        hf_store_close(&oracle->store[thing]);
+        hf_model_store_close(&oracle->store[thing]);
     hf_oracle_give_all(oracle);
     free(oracle->moments);
     free(oracle);
@@ -38,7 +44,7 @@ const char *hf_oracle_fault(const struct hf_oracle *oracle)
 
 void hf_oracle_predict(struct hf_oracle *oracle, const struct hf_command *command, uint64_t time_ns, struct hf_oracle_allowed *allowed)
 {
-    hf_judge(&(struct hf_view){oracle, HF_NEWEST, time_ns}, command, allowed);
+    hf_model_judge(&(struct hf_view){oracle, HF_NEWEST, time_ns}, command, allowed);
 }
 
 void hf_oracle_note(struct hf_oracle *oracle, uint64_t position, uint64_t time_ns)
@@ -58,14 +64,14 @@ bool hf_oracle_restart(struct hf_oracle *oracle, uint64_t position)
 {
     oracle->subject = NULL;
     if (position < oracle->acknowledged)
-        return hf_fault(oracle, position, "the log ends here after a restart, but what ended at %llu had been acknowledged",
-                        (unsigned long long)oracle->acknowledged);
+        return hf_model_fault(oracle, position, "the log ends here after a restart, but what ended at %llu had been acknowledged",
+                              (unsigned long long)oracle->acknowledged);
     if (position >= oracle->position)
         return true;
     if (!oracle->options.history || position < oracle->keep_from)
-        return hf_fault(oracle, position, "the oracle keeps no states so old");
+        return hf_model_fault(oracle, position, "the oracle keeps no states so old");
     for (int thing = 0; thing < HF_THINGS; thing++)
-        hf_store_cut(&oracle->store[thing], position);
+        hf_model_store_cut(&oracle->store[thing], position);
     while (oracle->moment_count > 0 && oracle->moments[oracle->moment_count - 1].position > position)
         oracle->moment_count--;
     oracle->position = position;
@@ -133,7 +139,7 @@ uint64_t hf_oracle_time_ns(const struct hf_oracle *oracle)
 
 uint64_t hf_oracle_mark_ms(const struct hf_oracle *oracle, uint32_t partition)
 {
-    return hf_view_mark(&(struct hf_view){oracle, HF_NEWEST, 0}, (uint16_t)partition);
+    return hf_model_view_mark(&(struct hf_view){oracle, HF_NEWEST, 0}, (uint16_t)partition);
 }
 
 void hf_oracle_counts(const struct hf_oracle *oracle, struct hf_oracle_counts *out)

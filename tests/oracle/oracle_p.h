@@ -12,9 +12,9 @@ enum { HF_OPEN_INTENTS_MAX = 8 };
 
 /* --- store.c: things by key, with their past ------------------------------------------------------------------------------------- */
 
-/* Up to 32 bytes of key, the rest zero. */
+/* Up to 40 bytes of key, the rest zero. */
 struct hf_key {
-    uint64_t word[4];
+    uint64_t word[5];
 };
 
 struct hf_state {
@@ -44,15 +44,15 @@ struct hf_store {
 
 void *hf_oracle_take(struct hf_oracle *oracle, size_t bytes); /* zeroed, until the oracle ends; never NULL */
 void hf_oracle_give_all(struct hf_oracle *oracle);
-void hf_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t value_bytes);
-void hf_store_close(struct hf_store *store);
-struct hf_entry *hf_store_entry(const struct hf_store *store, const struct hf_key *key);
+void hf_model_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t value_bytes);
+void hf_model_store_close(struct hf_store *store);
+struct hf_entry *hf_model_store_entry(const struct hf_store *store, const struct hf_key *key);
 /* The value as of `position`, or NULL. */
-const void *hf_store_at(const struct hf_store *store, const struct hf_key *key, uint64_t position);
+const void *hf_model_store_at(const struct hf_store *store, const struct hf_key *key, uint64_t position);
 /* The value to be changed by the record that is being applied; zeroed when new. */
-void *hf_store_write(struct hf_store *store, const struct hf_key *key);
-void hf_store_remove(struct hf_store *store, const struct hf_key *key);
-void hf_store_cut(struct hf_store *store, uint64_t position);
+void *hf_model_store_write(struct hf_store *store, const struct hf_key *key);
+void hf_model_store_remove(struct hf_store *store, const struct hf_key *key);
+void hf_model_store_cut(struct hf_store *store, uint64_t position);
 
 /* --- what there is --------------------------------------------------------------------------------------------------------------- */
 
@@ -80,6 +80,8 @@ struct hf_m_cell {
     int64_t reserved, allocated;
     uint64_t version;
     uint64_t changed_position; /* of the step that changed it last */
+    uint32_t version_slack;    /* how much more that step may have added to the version: it is one change, or one a line */
+    uint64_t source;           /* the last that set it */
     uint32_t safety_stock;     /* its own */
     bool own_safety, stocked;
     bool flag_loose; /* the policy changed since the cell was last touched: the flag may be as it was */
@@ -91,11 +93,19 @@ struct hf_m_source {
 };
 
 /* Units of one customer and SKU in the window [start, start + length). */
-struct hf_m_limit {
+struct hf_m_window {
     uint64_t start_ms;
     uint32_t length_s;
     int64_t units; /* that certainly count */
-    int64_t loose; /* that may count: granted without a limit, or under another policy's window */
+    int64_t loose; /* that may count: granted without a limit, or left over from another policy's time */
+};
+
+enum { HF_WINDOWS_MAX = 12 };
+
+struct hf_m_limit {
+    uint32_t count;
+    bool dropped; /* a window that could come back had no room */
+    struct hf_m_window window[HF_WINDOWS_MAX];
 };
 
 struct hf_m_line {
@@ -135,6 +145,12 @@ struct hf_m_id {
     bool place;
 };
 
+/* Of a bare id: where among HF_IDS the partition's own table has it, if it does. */
+struct hf_m_seen {
+    struct hf_key table;
+    bool in_table;
+};
+
 struct hf_m_partition {
     uint64_t mark_ms, time_ns;
 };
@@ -143,7 +159,7 @@ struct hf_moment {
     uint64_t position, time_ns;
 };
 
-enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_SOURCES, HF_LIMITS, HF_ORDERS, HF_IDS, HF_PARTITIONS, HF_THINGS };
+enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_SOURCES, HF_LIMITS, HF_ORDERS, HF_IDS, HF_SEEN, HF_PARTITIONS, HF_THINGS };
 
 struct hf_oracle {
     struct hf_oracle_options options;
@@ -170,57 +186,68 @@ static inline uint64_t hf_bit(unsigned result)
 
 /* --- model.c: reading and naming ------------------------------------------------------------------------------------------------- */
 
-struct hf_key hf_key_sku(const struct hf_sku *sku);
-struct hf_key hf_key_number(uint64_t number);
-struct hf_key hf_key_cell(const struct hf_sku *sku, uint32_t location);
-struct hf_key hf_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source);
-struct hf_key hf_key_limit(const struct hf_sku *sku, uint64_t customer);
-struct hf_key hf_key_id(struct hf_id id);
+struct hf_key hf_model_key_sku(const struct hf_sku *sku);
+struct hf_key hf_model_key_number(uint64_t number);
+struct hf_key hf_model_key_cell(const struct hf_sku *sku, uint32_t location);
+struct hf_key hf_model_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source);
+struct hf_key hf_model_key_limit(const struct hf_sku *sku, uint64_t customer);
+struct hf_key hf_model_key_id(struct hf_id id);
+/* Where a command's id is looked for: among orders, among the commands of one order, or in the table of its home. */
+struct hf_key hf_model_key_scope(const struct hf_oracle *oracle, const struct hf_command *command);
 
-const struct hf_m_sku *hf_view_sku(const struct hf_view *view, const struct hf_sku *sku);
-const struct hf_m_location *hf_view_location(const struct hf_view *view, uint32_t location);
-const struct hf_m_cell *hf_view_cell(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
-const struct hf_m_order *hf_view_order(const struct hf_view *view, struct hf_id id);
-const struct hf_m_id *hf_view_id(const struct hf_view *view, struct hf_id id);
-uint64_t hf_view_mark(const struct hf_view *view, uint16_t route);
-uint64_t hf_view_time(const struct hf_view *view, uint16_t route);
+const struct hf_m_sku *hf_model_view_sku(const struct hf_view *view, const struct hf_sku *sku);
+const struct hf_m_location *hf_model_view_location(const struct hf_view *view, uint32_t location);
+const struct hf_m_cell *hf_model_view_cell(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
+const struct hf_m_order *hf_model_view_order(const struct hf_view *view, struct hf_id id);
+const struct hf_m_id *hf_model_view_id(const struct hf_view *view, const struct hf_command *command);
+const struct hf_m_seen *hf_model_view_seen(const struct hf_view *view, struct hf_id id);
+uint64_t hf_model_view_mark(const struct hf_view *view, uint16_t route);
+uint64_t hf_model_view_time(const struct hf_view *view, uint16_t route);
 
-int64_t hf_view_safety(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_cell *cell);
+int64_t hf_model_view_safety(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_cell *cell);
 /* Available to promise; of a cell that is not there: minus its safety stock. */
-int64_t hf_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
+int64_t hf_model_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
 
-/* The current window of a SKU's policy. */
-void hf_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t *start_ms, uint32_t *length_s);
-/* A customer's units of the SKU in the window of the moment: certain ones, and those that may count besides. */
-void hf_view_units(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_sku *policy, uint64_t customer, int64_t *units,
-                   int64_t *loose);
-
-bool hf_order_terminal(const struct hf_m_order *order);
-const struct hf_intent *hf_order_open_intent(const struct hf_m_order *order, uint32_t number);
+bool hf_model_order_terminal(const struct hf_m_order *order);
+const struct hf_intent *hf_model_order_open_intent(const struct hf_m_order *order, uint32_t number);
 
 /* Same body: same bytes but for the extension TRACE_CONTEXT. */
-bool hf_same_body(const struct hf_command *a, const struct hf_command *b);
+bool hf_model_same_body(const struct hf_command *a, const struct hf_command *b);
 
 /* Writes the sentence: "position P, OPCODE id: ..." and returns false. */
-bool hf_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...) __attribute__((format(printf, 3, 4)));
-const char *hf_opcode_name(uint16_t opcode);
+bool hf_model_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const char *hf_model_opcode_name(uint16_t opcode);
 /* "OK|SHORT" of a set of results; static storage. */
-const char *hf_results_text(uint64_t results);
+const char *hf_model_results_text(uint64_t results);
+
+/* --- limits.c -------------------------------------------------------------------------------------------------------------------- */
+
+/* The current window of a SKU's policy. */
+void hf_model_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t *start_ms, uint32_t *length_s);
+const struct hf_m_window *hf_model_limit_window(const struct hf_m_limit *limit, uint64_t start_ms, uint32_t length_s);
+/* A customer's units of the SKU in the window of the moment: certain ones, and those that may count besides. */
+void hf_model_view_units(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_sku *policy, uint64_t customer,
+                         int64_t *units, int64_t *loose);
+/* Counts the line's units in the current window, which the line remembers. */
+void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns, bool certain);
+void hf_model_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const struct hf_m_line *line, uint64_t time_ns);
+/* False if there is nothing of a past window to purge. */
+bool hf_model_limit_purge(struct hf_oracle *oracle, uint64_t customer, const struct hf_sku *sku, uint64_t time_ns);
 
 /* --- judge*.c: what is allowed --------------------------------------------------------------------------------------------------- */
 
-void hf_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed);
-uint64_t hf_judge_place(const struct hf_view *view, const struct hf_command *command);
-uint64_t hf_judge_verb(const struct hf_view *view, const struct hf_command *command);
-uint64_t hf_judge_full(const struct hf_view *view, const struct hf_command *command);
+void hf_model_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed);
+uint64_t hf_model_judge_place(const struct hf_view *view, const struct hf_command *command);
+uint64_t hf_model_judge_verb(const struct hf_view *view, const struct hf_command *command);
+uint64_t hf_model_judge_full(const struct hf_view *view, const struct hf_command *command);
 
 /* Units asked of the line's cell by all lines. */
-int64_t hf_place_asked(const struct hf_command *command, const struct hf_line *line);
-bool hf_place_line_short(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line);
+int64_t hf_model_place_asked(const struct hf_command *command, const struct hf_line *line);
+bool hf_model_place_line_short(const struct hf_view *view, const struct hf_command *command, const struct hf_line *line);
 /* Whether line number `at` has the fault that `result` names. */
-bool hf_place_line_fault(const struct hf_view *view, const struct hf_command *command, unsigned result, uint32_t at);
+bool hf_model_place_line_fault(const struct hf_view *view, const struct hf_command *command, unsigned result, uint32_t at);
 /* Whether the stock is there for all lines of an expired order to be held again. */
-bool hf_order_stock_there(const struct hf_view *view, const struct hf_m_order *order);
+bool hf_model_order_stock_there(const struct hf_view *view, const struct hf_m_order *order);
 
 /* --- record*.c: one record, judged and applied ----------------------------------------------------------------------------------- */
 
@@ -235,26 +262,22 @@ struct hf_taking {
     struct hf_m_id *id;
 };
 
-struct hf_touch hf_taking_touch(const struct hf_taking *taking, uint32_t i, struct hf_sku *sku);
+struct hf_touch hf_model_taking_touch(const struct hf_taking *taking, uint32_t i, struct hf_sku *sku);
 /* One touch against the state after the step, and what every touch must say. */
-bool hf_taking_touch_check(struct hf_taking *taking, uint32_t i);
-bool hf_taking_define(struct hf_taking *taking);
-bool hf_taking_stock(struct hf_taking *taking);
-bool hf_taking_place(struct hf_taking *taking);
-bool hf_taking_verb(struct hf_taking *taking);
-bool hf_taking_internal(struct hf_taking *taking);
+bool hf_model_taking_touch_check(struct hf_taking *taking, uint32_t i);
+bool hf_model_taking_define(struct hf_taking *taking);
+bool hf_model_taking_stock(struct hf_taking *taking);
+bool hf_model_taking_place(struct hf_taking *taking);
+bool hf_model_taking_verb(struct hf_taking *taking);
+bool hf_model_taking_internal(struct hf_taking *taking);
 
 void hf_oracle_note(struct hf_oracle *oracle, uint64_t position, uint64_t time_ns);
-struct hf_m_cell *hf_write_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location);
-struct hf_m_order *hf_write_order(struct hf_oracle *oracle, struct hf_id id);
-struct hf_m_cell *hf_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
-                                 int64_t allocated);
+struct hf_m_cell *hf_model_write_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location);
+struct hf_m_order *hf_model_write_order(struct hf_oracle *oracle, struct hf_id id);
+struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
+                                       int64_t allocated);
 /* Gives an order's holds or allocations back. */
-void hf_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns);
-/* Units granted to, or (negative) taken back from, the customer in the line's window. */
-void hf_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns);
-void hf_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const struct hf_m_line *line, uint64_t time_ns);
-
+void hf_model_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns);
 /* --- answer*.c ------------------------------------------------------------------------------------------------------------------- */
 
 struct hf_asking {
@@ -265,8 +288,8 @@ struct hf_asking {
 };
 
 /* Whether a query's answer is right at this moment; writes the sentence if not. */
-bool hf_asking_query(struct hf_asking *asking, const struct hf_view *view);
-bool hf_cell_item_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_cell_item *item, const struct hf_sku *sku,
-                        uint32_t location);
+bool hf_model_asking_query(struct hf_asking *asking, const struct hf_view *view);
+bool hf_model_cell_item_check(struct hf_oracle *oracle, const struct hf_view *view, const struct hf_cell_item *item,
+                              const struct hf_sku *sku, uint32_t location);
 
 #endif

@@ -3,15 +3,20 @@
 
 #define MS_NS 1000000ull
 
+/* Whether units held again by a late settle certainly count against the customer's limit: README.md, "What is left open". */
+enum { HELD_AGAIN_COUNTS = false };
+
 /* Changes a cell's quantities; however many lines of a step touch it, it has changed once. */
-struct hf_m_cell *hf_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved, int64_t allocated)
+struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
+                                       int64_t allocated)
 {
-    struct hf_m_cell *cell = hf_write_cell(oracle, sku, location);
+    struct hf_m_cell *cell = hf_model_write_cell(oracle, sku, location);
     cell->reserved += reserved;
     cell->allocated += allocated;
     cell->flag_loose = false;
-    if (cell->changed_position != oracle->applying)
-        cell->version++;
+    bool first = cell->changed_position != oracle->applying;
+    cell->version += first;
+    cell->version_slack = first ? 0 : cell->version_slack + 1;
     cell->changed_position = oracle->applying;
     return cell;
 }
@@ -29,14 +34,14 @@ static bool states_check(struct hf_taking *taking, const struct hf_m_order *orde
 {
     const struct hf_record *record = taking->record;
     if (record->order != order->state || record->payment != order->payment || record->fulfilment != order->fulfilment)
-        return hf_fault(taking->oracle, taking->position, "expected order, payment, fulfilment %u, %u, %u, seen %u, %u, %u", order->state,
-                        order->payment, order->fulfilment, record->order, record->payment, record->fulfilment);
+        return hf_model_fault(taking->oracle, taking->position, "expected order, payment, fulfilment %u, %u, %u, seen %u, %u, %u",
+                              order->state, order->payment, order->fulfilment, record->order, record->payment, record->fulfilment);
     if (record->state_version != order->version)
-        return hf_fault(taking->oracle, taking->position, "expected version %llu of the order, seen %llu",
-                        (unsigned long long)order->version, (unsigned long long)record->state_version);
+        return hf_model_fault(taking->oracle, taking->position, "expected version %llu of the order, seen %llu",
+                              (unsigned long long)order->version, (unsigned long long)record->state_version);
     if (record->due_ns != order->due_ns)
-        return hf_fault(taking->oracle, taking->position, "expected the hold to end at %llu, seen %llu", (unsigned long long)order->due_ns,
-                        (unsigned long long)record->due_ns);
+        return hf_model_fault(taking->oracle, taking->position, "expected the hold to end at %llu, seen %llu",
+                              (unsigned long long)order->due_ns, (unsigned long long)record->due_ns);
     return true;
 }
 
@@ -45,19 +50,19 @@ static bool touches_check(struct hf_taking *taking, const struct hf_m_order *ord
 {
     bool seen[HF_LINES_MAX] = {false};
     if (taking->record->line_count != expected)
-        return hf_fault(taking->oracle, taking->position, "expected %u touched lines, seen %u", expected, taking->record->line_count);
+        return hf_model_fault(taking->oracle, taking->position, "expected %u touched lines, seen %u", expected, taking->record->line_count);
     for (uint32_t i = 0; i < expected; i++) {
         struct hf_sku sku;
-        struct hf_touch touch = hf_taking_touch(taking, i, &sku);
+        struct hf_touch touch = hf_model_taking_touch(taking, i, &sku);
         if (touch.index >= order->line_count || seen[touch.index])
-            return hf_fault(taking->oracle, taking->position, "touch %u names line %u, which is not there or was touched before", i,
-                            touch.index);
+            return hf_model_fault(taking->oracle, taking->position, "touch %u names line %u, which is not there or was touched before", i,
+                                  touch.index);
         const struct hf_m_line *line = &order->lines[touch.index];
         seen[touch.index] = true;
         if (!hf_sku_equal(&sku, &line->sku) || touch.location != line->location || touch.quantity != line->quantity)
-            return hf_fault(taking->oracle, taking->position, "touch %u: expected %u units at location %u of line %u, seen %u at %u", i,
-                            line->quantity, line->location, touch.index, touch.quantity, touch.location);
-        if (!hf_taking_touch_check(taking, i))
+            return hf_model_fault(taking->oracle, taking->position, "touch %u: expected %u units at location %u of line %u, seen %u at %u",
+                                  i, line->quantity, line->location, touch.index, touch.quantity, touch.location);
+        if (!hf_model_taking_touch_check(taking, i))
             return false;
     }
     return true;
@@ -73,17 +78,17 @@ static struct hf_m_line *lines_of(struct hf_oracle *oracle, const struct hf_comm
     return lines;
 }
 
-bool hf_taking_place(struct hf_taking *taking)
+bool hf_model_taking_place(struct hf_taking *taking)
 {
     struct hf_oracle *oracle = taking->oracle;
     const struct hf_command *command = taking->command;
     const uint64_t now = taking->record->time_ns;
     struct hf_m_line *lines = lines_of(oracle, command);
     for (uint32_t i = 0; i < command->line_count; i++) {
-        hf_limit_grant(oracle, command->body.place.customer, &lines[i], now);
-        hf_change_cell(oracle, &lines[i].sku, lines[i].location, lines[i].quantity, 0);
+        hf_model_limit_grant(oracle, command->body.place.customer, &lines[i], now, true);
+        hf_model_change_cell(oracle, &lines[i].sku, lines[i].location, lines[i].quantity, 0);
     }
-    struct hf_m_order *order = hf_write_order(oracle, command->id);
+    struct hf_m_order *order = hf_model_write_order(oracle, command->id);
     *order = (struct hf_m_order){.id = command->id,
                                  .customer = command->body.place.customer,
                                  .channel = command->body.place.channel,
@@ -97,7 +102,7 @@ bool hf_taking_place(struct hf_taking *taking)
                                  .lines = lines};
     oracle->counts.lines += command->line_count;
     if (taking->record->intent_count != 0)
-        return hf_fault(oracle, taking->position, "expected no intents of a place, seen %u", taking->record->intent_count);
+        return hf_model_fault(oracle, taking->position, "expected no intents of a place, seen %u", taking->record->intent_count);
     return states_check(taking, order) && touches_check(taking, order, order->line_count);
 }
 
@@ -106,19 +111,19 @@ static bool take_intents(struct hf_taking *taking, struct hf_m_order *order, uin
 {
     uint32_t count = taking->record->intent_count;
     if (count < least || count > most)
-        return hf_fault(taking->oracle, taking->position, "expected %u to %u intents, seen %u", least, most, count);
+        return hf_model_fault(taking->oracle, taking->position, "expected %u to %u intents, seen %u", least, most, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct hf_intent *intent = &taking->intents[i];
         bool known = intent->kind >= HF_INTENT_CAPTURE && intent->kind <= HF_INTENT_REFUND;
         if (!known || !(kinds & 1u << intent->kind) || intent->number != order->intents + 1 || !hf_id_equal(intent->order, order->id))
-            return hf_fault(taking->oracle, taking->position,
-                            "intent %u (kind %u, number %u) does not follow from the step; expected number %u", i, intent->kind,
-                            intent->number, order->intents + 1);
+            return hf_model_fault(taking->oracle, taking->position,
+                                  "intent %u (kind %u, number %u) does not follow from the step; expected number %u", i, intent->kind,
+                                  intent->number, order->intents + 1);
         if (intent->amount <= 0 || memcmp(intent->currency, order->currency, 3) != 0)
-            return hf_fault(taking->oracle, taking->position, "intent %u has amount %lld or a currency that is not the order's", i,
-                            (long long)intent->amount);
+            return hf_model_fault(taking->oracle, taking->position, "intent %u has amount %lld or a currency that is not the order's", i,
+                                  (long long)intent->amount);
         if (order->open_count == HF_OPEN_INTENTS_MAX)
-            return hf_fault(taking->oracle, taking->position, "more than %d open intents of one order", HF_OPEN_INTENTS_MAX);
+            return hf_model_fault(taking->oracle, taking->position, "more than %d open intents of one order", HF_OPEN_INTENTS_MAX);
         order->open[order->open_count++] = *intent;
         order->intents++;
     }
@@ -129,8 +134,8 @@ static bool intent_amount(struct hf_taking *taking, int64_t amount)
 {
     for (uint32_t i = 0; i < taking->record->intent_count; i++)
         if (taking->intents[i].amount != amount)
-            return hf_fault(taking->oracle, taking->position, "expected an intent over %lld, seen %lld", (long long)amount,
-                            (long long)taking->intents[i].amount);
+            return hf_model_fault(taking->oracle, taking->position, "expected an intent over %lld, seen %lld", (long long)amount,
+                                  (long long)taking->intents[i].amount);
     return true;
 }
 
@@ -145,7 +150,7 @@ static void hold_again(struct hf_taking *taking, struct hf_m_order *order)
 {
     struct hf_m_line *lines = own_lines(taking->oracle, order);
     for (uint32_t i = 0; i < order->line_count; i++)
-        hf_limit_grant(taking->oracle, order->customer, &lines[i], taking->record->time_ns);
+        hf_model_limit_grant(taking->oracle, order->customer, &lines[i], taking->record->time_ns, HELD_AGAIN_COUNTS);
 }
 
 static bool take_settle(struct hf_taking *taking, struct hf_m_order *order)
@@ -160,12 +165,12 @@ static bool take_settle(struct hf_taking *taking, struct hf_m_order *order)
         return take_intents(taking, order, 0, 1, 1u << HF_INTENT_REFUND | 1u << HF_INTENT_VOID) &&
                intent_amount(taking, command->body.verb.amount) && states_check(taking, order) && touches_check(taking, order, 0);
     }
-    bool again = order->state == HF_EXPIRED;
+    bool again = order->state == HF_EXPIRED, anew = order->state == HF_CONFIRMED;
     if (again)
         hold_again(taking, order);
-    for (uint32_t i = 0; i < order->line_count; i++) {
+    for (uint32_t i = 0; !anew && i < order->line_count; i++) {
         int64_t units = order->lines[i].quantity;
-        hf_change_cell(oracle, &order->lines[i].sku, order->lines[i].location, again ? 0 : -units, units);
+        hf_model_change_cell(oracle, &order->lines[i].sku, order->lines[i].location, again ? 0 : -units, units);
     }
     order->state = HF_CONFIRMED;
     order->payment = HF_PAY_CAPTURE_PENDING;
@@ -173,14 +178,14 @@ static bool take_settle(struct hf_taking *taking, struct hf_m_order *order)
     if (!take_intents(taking, order, 1, 1, 1u << HF_INTENT_CAPTURE) || !intent_amount(taking, command->body.verb.amount))
         return false;
     taking->id->value = order->intents;
-    return states_check(taking, order) && touches_check(taking, order, order->line_count);
+    return states_check(taking, order) && touches_check(taking, order, anew ? 0 : order->line_count);
 }
 
 static bool take_ship(struct hf_taking *taking, struct hf_m_order *order)
 {
     for (uint32_t i = 0; i < order->line_count; i++) {
         int64_t units = order->lines[i].quantity;
-        struct hf_m_cell *cell = hf_change_cell(taking->oracle, &order->lines[i].sku, order->lines[i].location, 0, -units);
+        struct hf_m_cell *cell = hf_model_change_cell(taking->oracle, &order->lines[i].sku, order->lines[i].location, 0, -units);
         cell->bucket[HF_SELLABLE] -= units;
         cell->moved[HF_SELLABLE] -= units;
     }
@@ -189,14 +194,14 @@ static bool take_ship(struct hf_taking *taking, struct hf_m_order *order)
     return take_intents(taking, order, 0, 0, 0) && states_check(taking, order) && touches_check(taking, order, order->line_count);
 }
 
-void hf_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns)
+void hf_model_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns)
 {
     bool held = order->state == HF_HELD;
     for (uint32_t i = 0; i < order->line_count; i++) {
         const struct hf_m_line *line = &order->lines[i];
         int64_t units = line->quantity;
-        hf_change_cell(oracle, &line->sku, line->location, held ? -units : 0, held ? 0 : -units);
-        hf_limit_give_back(oracle, order->customer, line, time_ns);
+        hf_model_change_cell(oracle, &line->sku, line->location, held ? -units : 0, held ? 0 : -units);
+        hf_model_limit_give_back(oracle, order->customer, line, time_ns);
     }
     order->state = state;
     order->due_ns = 0;
@@ -206,15 +211,15 @@ void hf_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_
 static bool adopt_payment(struct hf_taking *taking, struct hf_m_order *order, unsigned set)
 {
     if (taking->record->payment > HF_PAY_UNKNOWN || !(set & 1u << taking->record->payment))
-        return hf_fault(taking->oracle, taking->position, "payment %u after payment %u, which this step cannot make",
-                        taking->record->payment, order->payment);
+        return hf_model_fault(taking->oracle, taking->position, "payment %u after payment %u, which this step cannot make",
+                              taking->record->payment, order->payment);
     order->payment = taking->record->payment;
     return true;
 }
 
 static bool take_cancel(struct hf_taking *taking, struct hf_m_order *order)
 {
-    hf_release_order(taking->oracle, order, HF_CANCELLED, taking->record->time_ns);
+    hf_model_release_order(taking->oracle, order, HF_CANCELLED, taking->record->time_ns);
     bool good;
     switch (order->payment) {
     case HF_PAY_CAPTURE_PENDING:
@@ -238,7 +243,7 @@ static bool take_cancel(struct hf_taking *taking, struct hf_m_order *order)
 
 static struct hf_intent close_intent(struct hf_m_order *order, uint32_t number)
 {
-    struct hf_intent closed = *hf_order_open_intent(order, number);
+    struct hf_intent closed = *hf_model_order_open_intent(order, number);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < order->open_count; i++)
         if (order->open[i].number != number)
@@ -258,7 +263,7 @@ static bool take_captured(struct hf_taking *taking, struct hf_m_order *order, in
     if (!take_intents(taking, order, 0, 1, 1u << HF_INTENT_REFUND) || !intent_amount(taking, amount))
         return false;
     return order->open_count > 0 ||
-           hf_fault(taking->oracle, taking->position, "captured for an order that is cancelled, and no intent brings the money back");
+           hf_model_fault(taking->oracle, taking->position, "captured for an order that is cancelled, and no intent brings the money back");
 }
 
 static bool take_failed(struct hf_taking *taking, struct hf_m_order *order, uint8_t kind)
@@ -307,7 +312,7 @@ static bool take_refund_due(struct hf_taking *taking)
 static void note_command(struct hf_oracle *oracle, struct hf_m_order *order, struct hf_id command)
 {
     struct hf_view view = {oracle, HF_NEWEST, 0};
-    uint64_t mark = hf_view_mark(&view, hf_id_route(order->id));
+    uint64_t mark = hf_model_view_mark(&view, hf_id_route(order->id));
     uint32_t kept = 0;
     for (uint32_t i = 0; i < order->command_count; i++)
         if (order->command_ms[i] > mark)
@@ -316,12 +321,12 @@ static void note_command(struct hf_oracle *oracle, struct hf_m_order *order, str
     order->command_count = kept;
 }
 
-bool hf_taking_verb(struct hf_taking *taking)
+bool hf_model_taking_verb(struct hf_taking *taking)
 {
     const struct hf_command *command = taking->command;
     if (taking->record->result == HF_REFUND_DUE)
         return take_refund_due(taking);
-    struct hf_m_order *order = hf_write_order(taking->oracle, command->body.verb.order);
+    struct hf_m_order *order = hf_model_write_order(taking->oracle, command->body.verb.order);
     note_command(taking->oracle, order, command->id);
     order->version++;
     order->changed_ns = taking->record->time_ns;

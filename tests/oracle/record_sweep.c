@@ -3,7 +3,7 @@
 
 static const struct hf_m_order *order_of(struct hf_taking *taking, struct hf_id id)
 {
-    return hf_view_order(&taking->before, id);
+    return hf_model_view_order(&taking->before, id);
 }
 
 static bool sweep_form(struct hf_taking *taking, uint32_t ids_per_line)
@@ -11,11 +11,11 @@ static bool sweep_form(struct hf_taking *taking, uint32_t ids_per_line)
     const struct hf_command *command = taking->command;
     uint32_t count = command->body.sweep.count, partition = command->body.sweep.partition;
     if (count == 0 || (count + ids_per_line - 1) / ids_per_line != command->line_count)
-        return hf_fault(taking->oracle, taking->position, "a sweep of %u in %u lines", count, command->line_count);
+        return hf_model_fault(taking->oracle, taking->position, "a sweep of %u in %u lines", count, command->line_count);
     if (partition >= taking->oracle->options.partitions || partition != taking->record->home)
-        return hf_fault(taking->oracle, taking->position, "a sweep of partition %u with home %u", partition, taking->record->home);
+        return hf_model_fault(taking->oracle, taking->position, "a sweep of partition %u with home %u", partition, taking->record->home);
     return taking->record->result == HF_OK ||
-           hf_fault(taking->oracle, taking->position, "a sweep with result %s", hf_result_name(taking->record->result));
+           hf_model_fault(taking->oracle, taking->position, "a sweep with result %s", hf_result_name(taking->record->result));
 }
 
 static bool id_home(struct hf_taking *taking, struct hf_id id)
@@ -25,7 +25,8 @@ static bool id_home(struct hf_taking *taking, struct hf_id id)
 
 static bool fault_of_id(struct hf_taking *taking, struct hf_id id, const char *what)
 {
-    return hf_fault(taking->oracle, taking->position, "%016llx%016llx: %s", (unsigned long long)id.high, (unsigned long long)id.low, what);
+    return hf_model_fault(taking->oracle, taking->position, "%016llx%016llx: %s", (unsigned long long)id.high, (unsigned long long)id.low,
+                          what);
 }
 
 static bool may_expire(struct hf_taking *taking, uint32_t i)
@@ -57,7 +58,7 @@ static int64_t swept_units(struct hf_taking *taking, uint32_t index, const struc
     int64_t units = 0;
     for (uint32_t i = 0; i < taking->record->line_count; i++) {
         struct hf_sku touched;
-        struct hf_touch touch = hf_taking_touch(taking, i, &touched);
+        struct hf_touch touch = hf_model_taking_touch(taking, i, &touched);
         if (touch.index == index && touch.location == location && hf_sku_equal(&touched, sku))
             units += touch.quantity;
     }
@@ -88,13 +89,13 @@ static bool swept_touches(struct hf_taking *taking)
     }
     for (uint32_t i = 0; i < taking->record->line_count; i++) {
         struct hf_sku sku;
-        struct hf_touch touch = hf_taking_touch(taking, i, &sku);
+        struct hf_touch touch = hf_model_taking_touch(taking, i, &sku);
         if (touch.index >= count)
-            return hf_fault(taking->oracle, taking->position, "touch %u is of no swept order", i);
+            return hf_model_fault(taking->oracle, taking->position, "touch %u is of no swept order", i);
         struct hf_id id = hf_sweep_id(taking->command, touch.index);
         if (order_units(order_of(taking, id), &sku, touch.location) == 0)
             return fault_of_id(taking, id, "a touch gives back what no line holds");
-        if (!hf_taking_touch_check(taking, i))
+        if (!hf_model_taking_touch_check(taking, i))
             return false;
     }
     return true;
@@ -109,8 +110,8 @@ static bool take_expire(struct hf_taking *taking)
         if (!may_expire(taking, i))
             return false;
     for (uint32_t i = 0; i < count; i++) {
-        struct hf_m_order *order = hf_write_order(taking->oracle, hf_sweep_id(taking->command, i));
-        hf_release_order(taking->oracle, order, HF_EXPIRED, taking->record->time_ns);
+        struct hf_m_order *order = hf_model_write_order(taking->oracle, hf_sweep_id(taking->command, i));
+        hf_model_release_order(taking->oracle, order, HF_EXPIRED, taking->record->time_ns);
         order->version++;
         order->changed_ns = taking->record->time_ns;
     }
@@ -123,39 +124,56 @@ static bool take_mark(struct hf_taking *taking)
     uint64_t mark_ms = taking->command->body.mark.mark_ms, now_ms = taking->record->time_ns / 1000000;
     uint32_t modulus = taking->command->body.mark.modulus, residue = taking->command->body.mark.residue;
     if (modulus == 0 || residue >= modulus)
-        return hf_fault(oracle, taking->position, "a mark of residue %u modulo %u", residue, modulus);
+        return hf_model_fault(oracle, taking->position, "a mark of residue %u modulo %u", residue, modulus);
     if (mark_ms + oracle->options.retention_ms > now_ms)
-        return hf_fault(oracle, taking->position, "mark %llu is not %llu ms behind engine time %llu", (unsigned long long)mark_ms,
-                        (unsigned long long)oracle->options.retention_ms, (unsigned long long)now_ms);
+        return hf_model_fault(oracle, taking->position, "mark %llu is not %llu ms behind engine time %llu", (unsigned long long)mark_ms,
+                              (unsigned long long)oracle->options.retention_ms, (unsigned long long)now_ms);
     for (uint32_t p = residue; p < oracle->options.partitions; p += modulus) {
-        struct hf_key key = hf_key_number(p);
-        const struct hf_m_partition *old = hf_store_at(&oracle->store[HF_PARTITIONS], &key, HF_NEWEST);
+        struct hf_key key = hf_model_key_number(p);
+        const struct hf_m_partition *old = hf_model_store_at(&oracle->store[HF_PARTITIONS], &key, HF_NEWEST);
         if (!old || old->mark_ms < mark_ms)
-            ((struct hf_m_partition *)hf_store_write(&oracle->store[HF_PARTITIONS], &key))->mark_ms = mark_ms;
+            ((struct hf_m_partition *)hf_model_store_write(&oracle->store[HF_PARTITIONS], &key))->mark_ms = mark_ms;
     }
     return true;
+}
+
+/* NULL if the order may be forgotten, else why not. */
+static const char *order_kept(const struct hf_m_order *order, uint64_t mark)
+{
+    if (!hf_model_order_terminal(order))
+        return "forgotten, but it is not terminal";
+    return order->changed_ns / 1000000 > mark ? "forgotten, though its last change is newer than the mark" : NULL;
+}
+
+static void forget_order(struct hf_oracle *oracle, const struct hf_m_order *order)
+{
+    struct hf_key key = hf_model_key_id(order->id);
+    oracle->counts.lines -= order->line_count;
+    hf_model_store_remove(&oracle->store[HF_ORDERS], &key);
+    hf_model_store_remove(&oracle->store[HF_IDS], &key);
 }
 
 static bool forget_id(struct hf_taking *taking, struct hf_id id)
 {
     struct hf_oracle *oracle = taking->oracle;
-    struct hf_key key = hf_key_id(id);
-    const struct hf_m_id *known = hf_view_id(&taking->before, id);
-    uint64_t mark = hf_view_mark(&taking->before, hf_id_route(id));
-    if (!known || !id_home(taking, id))
+    const struct hf_m_order *order = order_of(taking, id);
+    const struct hf_m_seen *seen = hf_model_view_seen(&taking->before, id);
+    uint64_t mark = hf_model_view_mark(&taking->before, hf_id_route(id));
+    if ((!order && !(seen && seen->in_table)) || !id_home(taking, id))
         return fault_of_id(taking, id, "forgotten, but this home knows no such id");
     if (hf_id_ms(id) > mark)
         return fault_of_id(taking, id, "forgotten, though its time is newer than the mark");
-    if (known->place) {
-        const struct hf_m_order *order = order_of(taking, id);
-        if (!hf_order_terminal(order))
-            return fault_of_id(taking, id, "forgotten, but it is not terminal");
-        if (order->changed_ns / 1000000 > mark)
-            return fault_of_id(taking, id, "forgotten, though its last change is newer than the mark");
-        oracle->counts.lines -= order->line_count;
-        hf_store_remove(&oracle->store[HF_ORDERS], &key);
+    /* One id may stand for an order and for a command in the table: the one that may go is meant. */
+    const char *kept = order ? order_kept(order, mark) : NULL;
+    if (kept && !(seen && seen->in_table))
+        return fault_of_id(taking, id, kept);
+    if (order && !kept) {
+        forget_order(oracle, order);
+        return true;
     }
-    hf_store_remove(&oracle->store[HF_IDS], &key);
+    struct hf_key bare = hf_model_key_id(id), table = seen->table;
+    hf_model_store_remove(&oracle->store[HF_IDS], &table);
+    hf_model_store_remove(&oracle->store[HF_SEEN], &bare);
     return true;
 }
 
@@ -167,7 +185,7 @@ static bool take_forget(struct hf_taking *taking)
         if (!forget_id(taking, hf_sweep_id(taking->command, i)))
             return false;
     return taking->record->line_count == 0 ||
-           hf_fault(taking->oracle, taking->position, "forgetting touched %u lines", taking->record->line_count);
+           hf_model_fault(taking->oracle, taking->position, "forgetting touched %u lines", taking->record->line_count);
 }
 
 static bool take_purge(struct hf_taking *taking)
@@ -177,21 +195,15 @@ static bool take_purge(struct hf_taking *taking)
         return false;
     for (uint32_t i = 0; i < taking->command->line_count; i++) {
         const struct hf_line *line = hf_command_lines(taking->command) + i;
-        const struct hf_m_sku *sku = hf_view_sku(&taking->before, &line->sku);
-        struct hf_key key = hf_key_limit(&line->sku, line->price);
-        int64_t units = 0, loose = 0;
-        if (sku)
-            hf_view_units(&taking->before, &line->sku, sku, line->price, &units, &loose);
-        if (!sku || units != 0)
-            return hf_fault(oracle, taking->position, "the counter of customer %llu is purged with %lld units in the current window (I6)",
-                            (unsigned long long)line->price, (long long)units);
-        if (hf_store_at(&oracle->store[HF_LIMITS], &key, HF_NEWEST))
-            hf_store_remove(&oracle->store[HF_LIMITS], &key);
+        if (!hf_model_limit_purge(oracle, line->price, &line->sku, taking->record->time_ns))
+            return hf_model_fault(oracle, taking->position, "a counter of customer %llu is purged, but all are of the current window (I6)",
+                                  (unsigned long long)line->price);
     }
-    return taking->record->line_count == 0 || hf_fault(oracle, taking->position, "purging touched %u lines", taking->record->line_count);
+    return taking->record->line_count == 0 ||
+           hf_model_fault(oracle, taking->position, "purging touched %u lines", taking->record->line_count);
 }
 
-bool hf_taking_internal(struct hf_taking *taking)
+bool hf_model_taking_internal(struct hf_taking *taking)
 {
     switch (taking->command->opcode) {
     case HF_EXPIRE:
@@ -203,6 +215,6 @@ bool hf_taking_internal(struct hf_taking *taking)
     case HF_PURGE_LIMITS:
         return take_purge(taking);
     default:
-        return hf_fault(taking->oracle, taking->position, "a record of an opcode that has none: %04x", taking->command->opcode);
+        return hf_model_fault(taking->oracle, taking->position, "a record of an opcode that has none: %04x", taking->command->opcode);
     }
 }

@@ -37,7 +37,7 @@ void hf_oracle_give_all(struct hf_oracle *oracle)
     }
 }
 
-void hf_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t value_bytes)
+void hf_model_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t value_bytes)
 {
     *store = (struct hf_store){.oracle = oracle, .value_bytes = value_bytes, .buckets = 64};
     store->bucket = calloc(store->buckets, sizeof(struct hf_entry *));
@@ -45,7 +45,7 @@ void hf_store_open(struct hf_store *store, struct hf_oracle *oracle, size_t valu
         abort();
 }
 
-void hf_store_close(struct hf_store *store)
+void hf_model_store_close(struct hf_store *store)
 {
     free(store->bucket);
     store->bucket = NULL;
@@ -54,7 +54,7 @@ void hf_store_close(struct hf_store *store)
 static uint64_t key_hash(const struct hf_key *key)
 {
     uint64_t h = 0x9E3779B97F4A7C15ull;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         h = (h ^ key->word[i]) * 0xD6E8FEB86659FD93ull;
         h ^= h >> 32;
     }
@@ -66,7 +66,7 @@ static bool key_equal(const struct hf_key *a, const struct hf_key *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-struct hf_entry *hf_store_entry(const struct hf_store *store, const struct hf_key *key)
+struct hf_entry *hf_model_store_entry(const struct hf_store *store, const struct hf_key *key)
 {
     struct hf_entry *entry = store->bucket[key_hash(key) & (store->buckets - 1)];
     while (entry && !key_equal(&entry->key, key))
@@ -74,9 +74,9 @@ struct hf_entry *hf_store_entry(const struct hf_store *store, const struct hf_ke
     return entry;
 }
 
-const void *hf_store_at(const struct hf_store *store, const struct hf_key *key, uint64_t position)
+const void *hf_model_store_at(const struct hf_store *store, const struct hf_key *key, uint64_t position)
 {
-    const struct hf_entry *entry = hf_store_entry(store, key);
+    const struct hf_entry *entry = hf_model_store_entry(store, key);
     const struct hf_state *state = entry ? entry->newest : NULL;
     while (state && state->position > position)
         state = state->older;
@@ -145,7 +145,7 @@ static struct hf_state *state_make(struct hf_store *store)
 
 static struct hf_state *write_state(struct hf_store *store, const struct hf_key *key)
 {
-    struct hf_entry *entry = hf_store_entry(store, key);
+    struct hf_entry *entry = hf_model_store_entry(store, key);
     if (!entry)
         entry = entry_make(store, key);
     struct hf_state *old = entry->newest, *state = old;
@@ -166,18 +166,18 @@ static struct hf_state *write_state(struct hf_store *store, const struct hf_key 
     return state;
 }
 
-void *hf_store_write(struct hf_store *store, const struct hf_key *key)
+void *hf_model_store_write(struct hf_store *store, const struct hf_key *key)
 {
     return write_state(store, key)->value;
 }
 
-void hf_store_remove(struct hf_store *store, const struct hf_key *key)
+void hf_model_store_remove(struct hf_store *store, const struct hf_key *key)
 {
     write_state(store, key)->gone = true;
     store->live--;
 }
 
-void hf_store_cut(struct hf_store *store, uint64_t position)
+void hf_model_store_cut(struct hf_store *store, uint64_t position)
 {
     store->live = 0;
     for (struct hf_entry *entry = store->first; entry; entry = entry->next) {

@@ -1,0 +1,313 @@
+#include "tests/property/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ROWS_PLENTY = 1 << 16, ROWS_SMALL = 24 };
+
+static void *more(void *memory, size_t *room, size_t needed, size_t item_bytes)
+{
+    if (needed <= *room)
+        return memory;
+    *room = *room * 2 > needed ? *room * 2 : needed + 1024;
+    memory = realloc(memory, *room * item_bytes);
+    if (!memory)
+        abort();
+    return memory;
+}
+
+void hf_script_add(struct hf_script *script, const struct hf_deed *deed, const struct hf_command *command)
+{
+    script->deed = more(script->deed, &script->room, script->count + 1, sizeof *script->deed);
+    struct hf_deed *added = &script->deed[script->count++];
+    *added = *deed;
+    added->command = script->used;
+    if (!command)
+        return;
+    script->bytes = more(script->bytes, &script->bytes_room, script->used + command->length, 1);
+    memcpy(script->bytes + script->used, command, command->length);
+    script->used += command->length;
+}
+
+const struct hf_command *hf_script_command(const struct hf_script *script, const struct hf_deed *deed)
+{
+    return (const struct hf_command *)(const void *)(script->bytes + deed->command);
+}
+
+void hf_script_clear(struct hf_script *script)
+{
+    script->count = script->used = 0;
+}
+
+void hf_script_end(struct hf_script *script)
+{
+    free(script->deed);
+    free(script->bytes);
+    *script = (struct hf_script){.count = 0};
+}
+
+static struct hf_quota full_quota(const struct hf_engine_options *options)
+{
+    return (struct hf_quota){.left = {[HF_TABLE_SKUS] = (int64_t)options->skus_max,
+                                      [HF_TABLE_CELLS] = (int64_t)options->cells_max,
+                                      [HF_TABLE_ORDERS] = (int64_t)options->orders_max,
+                                      [HF_TABLE_LINES] = (int64_t)options->lines_max,
+                                      [HF_TABLE_COMMAND_IDS] = (int64_t)options->command_ids_max,
+                                      [HF_TABLE_LIMITS] = (int64_t)options->limits_max,
+                                      [HF_TABLE_LOCATIONS] = 65536}};
+}
+
+static struct hf_engine_options engine_options(const struct hf_setting *setting, uint64_t rows)
+{
+    return (struct hf_engine_options){.partitions = setting->partitions,
+                                      .skus_max = rows,
+                                      .cells_max = rows,
+                                      .orders_max = rows * 4,
+                                      .lines_max = rows * 16,
+                                      .command_ids_max = rows * 16,
+                                      .limits_max = rows,
+                                      .retention_ns = setting->retention_ms * MS_NS,
+                                      .key = {setting->key[0], setting->key[1]}};
+}
+
+bool hf_world_open(struct hf_world *world, const struct hf_setting *setting)
+{
+    world->setting = *setting;
+    world->options = engine_options(setting, setting->small ? ROWS_SMALL : ROWS_PLENTY);
+    world->quota = full_quota(&world->options);
+    world->position = world->commands = world->records = 0;
+    world->log_bytes = 0;
+    world->fault[0] = 0;
+    struct hf_oracle_options options = {.partitions = setting->partitions,
+                                        .retention_ms = setting->retention_ms,
+                                        .wall_clock_differs = setting->wall_differs,
+                                        .history = setting->history};
+    for (int table = 0; table < HF_TABLE_COUNT; table++)
+        options.full_from[table] = setting->small ? 0 : UINT64_MAX;
+    world->oracle = hf_oracle_create(&options);
+    return world->oracle && hf_engine_create(&world->options, &world->engine) == 0;
+}
+
+void hf_world_close(struct hf_world *world)
+{
+    hf_oracle_destroy(world->oracle);
+    hf_engine_destroy(world->engine);
+    free(world->log);
+    world->log = NULL;
+    world->log_room = 0;
+}
+
+const struct hf_answer *hf_world_answer(const struct hf_world *world)
+{
+    return (const struct hf_answer *)(const void *)world->answer;
+}
+
+static bool differs(struct hf_world *world, const char *what)
+{
+    snprintf(world->fault, sizeof world->fault, "%s", what);
+    return false;
+}
+
+static bool by_oracle(struct hf_world *world)
+{
+    return differs(world, hf_oracle_fault(world->oracle));
+}
+
+/* What the shell does with an outcome: the record goes to the log, with its command behind it. */
+static bool log_outcome(struct hf_world *world, const struct hf_command *command, uint32_t outcome_bytes)
+{
+    struct hf_record *record = (struct hf_record *)(void *)world->record;
+    if (record->length != outcome_bytes + command->length)
+        return differs(world, "the record's length is not that of outcome and command");
+    memcpy(world->record + outcome_bytes, command, command->length);
+    world->position += record->length;
+    world->records++;
+    world->log = more(world->log, &world->log_room, world->log_bytes + record->length, 1);
+    memcpy(world->log + world->log_bytes, record, record->length);
+    world->log_bytes += record->length;
+    return hf_oracle_record(world->oracle, record, record->length, world->position) || by_oracle(world);
+}
+
+static uint32_t step(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
+{
+    struct hf_hint hint;
+    uint32_t reached[HF_REACH_MAX];
+    if (deed->hint)
+        hf_engine_hint(world->engine, command, &hint);
+    if (command->opcode != HF_MARK)
+        hf_engine_reach(world->engine, command, reached);
+    struct hf_step asked = {.command = command,
+                            .now_ns = deed->now_ns,
+                            .latest_ns = deed->latest_ns,
+                            .shed = deed->shed != 0,
+                            .shed_result = deed->shed,
+                            .record = (struct hf_record *)(void *)world->record,
+                            .answer = (struct hf_answer *)(void *)world->answer,
+                            .quota = &world->quota,
+                            .hint = deed->hint ? &hint : NULL};
+    hf_engine_step(world->engine, &asked);
+    return asked.outcome_bytes;
+}
+
+static bool do_internal(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
+{
+    uint32_t outcome = step(world, deed, command);
+    if (outcome == 0 && command->opcode == HF_MARK)
+        return true; /* not later than what is there */
+    if (outcome == 0)
+        return differs(world, "an own command of the engine changed nothing");
+    return log_outcome(world, command, outcome);
+}
+
+static bool do_sweep(struct hf_world *world, const struct hf_deed *deed)
+{
+    struct hf_command *command = (struct hf_command *)(void *)world->command;
+    for (int turn = 0; hf_engine_sweep(world->engine, deed->partition, deed->now_ns, deed->ids_max, command); turn++) {
+        if (turn > 100000)
+            return differs(world, "a sweep does not end");
+        if (!do_internal(world, deed, command))
+            return false;
+    }
+    return true;
+}
+
+/* New orders are refused with the shell's code, but what the id alone decides comes first. */
+static bool shed_check(struct hf_world *world, const struct hf_oracle_allowed *predicted, uint32_t outcome)
+{
+    uint64_t ids = 1ull << HF_ID_REUSED | 1ull << HF_ID_IN_FUTURE | 1ull << HF_WRONG_ROUTE;
+    if (outcome != 0)
+        return differs(world, "a new order was taken though new orders are refused");
+    if (predicted->repeated || (predicted->results & ~ids) == 0)
+        return differs(world, "shed, though its id decides before that");
+    return true;
+}
+
+static bool answer_check(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command, uint64_t before,
+                         uint32_t outcome)
+{
+    struct hf_answer *answer = (struct hf_answer *)(void *)world->answer;
+    uint64_t last = hf_oracle_time_ns(world->oracle);
+    struct hf_oracle_span span = {before, world->position, deed->now_ns, last > deed->now_ns ? last : deed->now_ns};
+    answer->position = outcome || (answer->flags & HF_ANSWER_REPEATED) ? world->position : 0;
+    return hf_oracle_answer(world->oracle, command, answer, &span) || by_oracle(world);
+}
+
+static bool do_command(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
+{
+    uint64_t before = world->position, digest = deed->digest ? hf_engine_digest(world->engine) : 0;
+    struct hf_oracle_allowed predicted;
+    memset(world->answer, 0xee, sizeof(struct hf_answer));
+    hf_oracle_predict(world->oracle, command, deed->now_ns, &predicted);
+    uint32_t outcome = step(world, deed, command);
+    const struct hf_answer *answer = hf_world_answer(world);
+    world->commands++;
+    /* One that stops takes nothing new; under pressure only new orders are refused. */
+    bool sheds = command->opcode == HF_PLACE || deed->shed == HF_DRAINING;
+    if (deed->shed != 0 && answer->result == deed->shed && sheds)
+        return shed_check(world, &predicted, outcome);
+    if (deed->shed != 0 && command->opcode == HF_PLACE && outcome != 0)
+        return shed_check(world, &predicted, outcome);
+    if (outcome != 0 && !log_outcome(world, command, outcome))
+        return false;
+    if (outcome == 0 && deed->digest && digest != hf_engine_digest(world->engine))
+        return differs(world, "a command that left no record changed the state's digest");
+    return answer_check(world, deed, command, before, outcome);
+}
+
+bool hf_world_do(struct hf_world *world, const struct hf_script *script, const struct hf_deed *deed)
+{
+    switch (deed->kind) {
+    case HF_DEED_SWEEP:
+        return do_sweep(world, deed);
+    case HF_DEED_MARK:
+        return do_internal(world, deed, hf_script_command(script, deed));
+    default:
+        return do_command(world, deed, hf_script_command(script, deed));
+    }
+}
+
+/* --- everything ------------------------------------------------------------------------------------------------------------------ */
+
+struct hf_comparing {
+    struct hf_world *world;
+    struct hf_deed deed;
+};
+
+static bool ask(struct hf_comparing *comparing, const struct hf_command *command, unsigned expected)
+{
+    struct hf_world *world = comparing->world;
+    if (!do_command(world, &comparing->deed, command))
+        return false;
+    return hf_world_answer(world)->result == expected || differs(world, "a query of what there is got another result");
+}
+
+static bool ask_order(void *context, struct hf_id order)
+{
+    struct hf_command command = {.length = sizeof command, .opcode = HF_GET_ORDER, .version = 1, .body.verb.order = order};
+    return ask(context, &command, HF_OK);
+}
+
+static bool ask_gone(void *context, struct hf_id order)
+{
+    struct hf_command command = {.length = sizeof command, .opcode = HF_GET_ORDER, .version = 1, .body.verb.order = order};
+    return ask(context, &command, HF_UNKNOWN_ORDER);
+}
+
+struct hf_one_line {
+    struct hf_command head;
+    struct hf_line line;
+};
+
+static bool ask_cell(void *context, struct hf_sku sku, uint32_t location)
+{
+    struct hf_one_line query = {{.length = sizeof query, .opcode = HF_GET_CELL, .version = 1, .line_count = 1},
+                                {.sku = sku, .location = location}};
+    struct hf_comparing *comparing = context;
+    return do_command(comparing->world, &comparing->deed, &query.head);
+}
+
+static bool ask_sku(void *context, struct hf_sku sku)
+{
+    struct hf_one_line query = {{.length = sizeof query, .opcode = HF_GET_SKU, .version = 1, .line_count = 1}, {.sku = sku}};
+    return ask(context, &query.head, HF_OK);
+}
+
+static bool replay_check(struct hf_world *world)
+{
+    struct hf_setting other = world->setting;
+    other.key[0] ^= 0x5555555555555555ull;
+    struct hf_engine_options options = engine_options(&other, ROWS_PLENTY);
+    struct hf_quota quota = full_quota(&options);
+    struct hf_engine *engine;
+    bool good = true;
+    if (hf_engine_create(&options, &engine) != 0)
+        return differs(world, "no second engine could be made");
+    for (size_t at = 0; good && at < world->log_bytes;) {
+        const struct hf_record *record = (const struct hf_record *)(const void *)(world->log + at);
+        unsigned table;
+        if (hf_engine_replay(engine, record, record->length, &quota, &table) != 0)
+            good = differs(world, "a replay differs from the log");
+        at += record->length;
+    }
+    if (good && hf_engine_digest(engine) != hf_engine_digest(world->engine))
+        good = differs(world, "a replay gives another digest");
+    hf_engine_destroy(engine);
+    return good;
+}
+
+bool hf_world_compare(struct hf_world *world, uint64_t now_ns)
+{
+    struct hf_comparing comparing = {world, {.now_ns = now_ns, .latest_ns = now_ns}};
+    struct hf_audit_item audit;
+    uint64_t commands = world->commands;
+    if (!hf_oracle_invariants(world->oracle))
+        return by_oracle(world);
+    if (!hf_oracle_each_order(world->oracle, ask_order, &comparing) || !hf_oracle_each_gone(world->oracle, ask_gone, &comparing) ||
+        !hf_oracle_each_cell(world->oracle, ask_cell, &comparing) || !hf_oracle_each_sku(world->oracle, ask_sku, &comparing))
+        return false;
+    world->commands = commands;
+    hf_engine_audit(world->engine, &audit);
+    if (audit.violations != 0)
+        return differs(world, "the engine's own audit finds violations");
+    return replay_check(world);
+}
