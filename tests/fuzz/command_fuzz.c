@@ -427,15 +427,16 @@ static void replay(const struct shop *shop)
     struct hf_engine_options options = shop->options;
     struct hf_engine *engine;
     struct hf_quota quota = quota_of(&options);
-    struct hf_hint hint;
+    struct hf_replay_item item;
     unsigned table;
     options.key[0] ^= 0x5555;
     FUZZ_CHECK(hf_engine_create(&options, &engine) == 0);
     for (size_t at = 0; at < shop->log_bytes;) {
         const struct hf_record *record = (const struct hf_record *)(const void *)(shop->log + at);
-        hf_engine_replay_prefetch(engine, record, &hint, 0);
-        hf_engine_replay_prefetch(engine, record, &hint, 1);
-        FUZZ_CHECK(hf_engine_replay(engine, record, record->length, &quota, &table) == 0);
+        FUZZ_CHECK(hf_engine_replay_take(engine, record, record->length, &item) == 0);
+        hf_engine_prefetch(engine, item.command, &item.hint, 0);
+        hf_engine_prefetch(engine, item.command, &item.hint, 1);
+        FUZZ_CHECK(hf_engine_replay_item(engine, &item, &quota, &table) == 0);
         at += record->length;
     }
     FUZZ_CHECK(hf_engine_digest(engine) == hf_engine_digest(shop->engine));

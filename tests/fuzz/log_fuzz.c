@@ -276,10 +276,9 @@ static int visit(void *context, const struct hf_record *record, uint64_t end_pos
 static void prefetch(void *context, const struct hf_record *record, int stage)
 {
     struct seen *seen = context;
-    struct hf_hint hint = {0};
-    const struct hf_command *command;
-    if (seen->engine && hf_record_check(record, record->length, &command))
-        hf_engine_replay_prefetch(seen->engine, record, &hint, stage);
+    struct hf_replay_item item;
+    if (seen->engine && hf_engine_replay_take(seen->engine, record, record->length, &item) == 0)
+        hf_engine_prefetch(seen->engine, item.command, &item.hint, stage);
 }
 
 static struct hf_log_options options_of(bool read_only)
