@@ -263,6 +263,12 @@ static int on_refused(struct hf_session *session, const struct hf_frame *frame)
     struct hf_batch *batch = answered_batch(session, frame);
     if (!batch)
         return 0;
+    if (frame->result == HF_CREDIT_OVERRUN) {
+        /* Its number is not used up: one before it was lost. On a new connection all that is unanswered goes again, in order. */
+        session->slots[frame->request % session->credits] = batch;
+        hf_client_fail(session->client, HF_E_CLOSED, "%s missed a request; all without an answer are sent again", session->client->server);
+        return HF_E_CLOSED;
+    }
     if (frame->result == HF_SESSION_EXPIRED) {
         session->slots[frame->request % session->credits] = batch;
         hf_session_requeue(session);

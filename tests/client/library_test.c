@@ -189,6 +189,24 @@ static void a_broken_connection_sends_again_under_the_same_numbers_when_the_sess
     peer_stop(peer);
 }
 
+static void a_request_that_was_lost_is_sent_again_and_so_are_those_that_overran_behind_it(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(&(struct peer_options){.lose_request = 4});
+    struct hf_client *client = connected_client(peer, (struct hf_client_options){0});
+    struct outcome outcome = {0};
+    struct hf_client_status status;
+    for (int i = 0; i < 10; i++)
+        submit_place(client, "apple", 3, &outcome);
+    poll_until(client, &outcome.replies, 10);
+    hf_client_status(client, &status);
+    assert_int_equal(outcome.answers, 30);
+    assert_int_equal(outcome.refused, 0);
+    assert_int_equal(status.sessions_resumed, 1);
+    hf_client_destroy(client);
+    peer_stop(peer);
+}
+
 static void a_forgotten_session_gets_the_same_commands_as_new_frames(void **state)
 {
     (void)state;
@@ -380,7 +398,7 @@ static void answers_that_do_not_add_up_break_the_connection_with_a_sentence(void
 static void a_bad_address_is_refused_with_a_sentence(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",         "localhost",        "udp://localhost:1",   "tcp://",
+    static const char *const bad[] = {"",         "localhost",        "udx://localhost:1",   "tcp://",
                                       "tcp://:1", "tcp://localhost:", "tcp://localhost:port"};
     for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct hf_client *client = NULL;
@@ -446,6 +464,7 @@ int main(void)
         cmocka_unit_test(a_batch_takes_no_more_than_its_frame_or_its_answer_frame),
         cmocka_unit_test(an_empty_batch_is_not_submitted),
         cmocka_unit_test(a_broken_connection_sends_again_under_the_same_numbers_when_the_session_lives),
+        cmocka_unit_test(a_request_that_was_lost_is_sent_again_and_so_are_those_that_overran_behind_it),
         cmocka_unit_test(a_forgotten_session_gets_the_same_commands_as_new_frames),
         cmocka_unit_test(commands_keep_their_order_over_a_new_session),
         cmocka_unit_test(answers_may_come_in_another_order),

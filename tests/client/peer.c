@@ -34,7 +34,8 @@ struct peer {
     uint16_t ports[SHARDS];
     char address[64];
     unsigned shards; /* fixed at start, so the thread reads it without the lock */
-    bool stop, drop, broke;
+    bool stop, drop, broke, lost;
+    uint64_t missing; /* number of the request that was lost */
     uint64_t next_session;
     struct line lines[CONNECTIONS];
     uint64_t ids[IDS], numbers[NUMBERS];
@@ -205,6 +206,23 @@ static bool take_frame(struct peer *peer, struct line *line, const struct hf_fra
     return true;
 }
 
+/* Whether the request is as good as lost: it never came, or is out of its turn. */
+static bool loses(struct peer *peer, struct line *line, const struct hf_frame *frame)
+{
+    if (peer->options.lose_request && !peer->lost && peer->seen.requests == peer->options.lose_request) {
+        peer->lost = true;
+        peer->missing = frame->request;
+        return true;
+    }
+    if (peer->missing == frame->request)
+        peer->missing = 0;
+    if (peer->missing != 0 && frame->request > peer->missing) {
+        refuse(line, frame->request, HF_CREDIT_OVERRUN);
+        return true;
+    }
+    return false;
+}
+
 static void read_line(struct peer *peer, struct line *line)
 {
     const struct hf_frame *requests[256];
@@ -225,7 +243,7 @@ static void read_line(struct peer *peer, struct line *line)
             hang_up(line);
             return;
         }
-        if (frame->type == HF_REQUEST)
+        if (frame->type == HF_REQUEST && !loses(peer, line, frame))
             requests[count++] = frame;
         at += frame->length;
     }
