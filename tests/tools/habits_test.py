@@ -106,6 +106,15 @@ class Checking(unittest.TestCase):
         expected = [('client/load.c', 1), ('engine/a.c', 2), ('tests/net/n_test.c', 1), ('wire/w.h', 1)]
         self.assertEqual(self.problems('imports', files), expected)
 
+    def test_the_oracle_knows_the_wire_formats_alone(self):
+        files = {
+            'tests/oracle/model.c': '#include "wire/w.h"\n#include "tests/oracle/oracle_p.h"\n#include "engine/engine.h"\n',
+            'tests/oracle/judge.c': '#include "client/audit.h"\n#include "tests/engine/kit.h"\n',
+            'tests/property/world.c': '#include "engine/engine.h"\n#include "tests/oracle/oracle.h"\n',
+        }
+        expected = [('tests/oracle/judge.c', 1), ('tests/oracle/judge.c', 2), ('tests/oracle/model.c', 3)]
+        self.assertEqual(self.problems('imports', files), expected)
+
     def test_private_headers_stay_in_their_folder_and_its_tests(self):
         line = '#include "engine/state_p.h"\n'
         files = {'server/a.c': line, 'engine/a.c': line, 'tests/engine/a_test.c': line}
