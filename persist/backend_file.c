@@ -375,10 +375,13 @@ static const struct hf_backend_ops file_ops = {
     .close = file_close,
 };
 
-/* A new directory is an entry of its parent: without this a power cut could take all of it. */
-static int made_durable(int dir_fd)
+/* A new directory is an entry of its parent: without this a power cut could take all of it. Whoever made it may have ended before this, so
+ * it is done at every start; a parent that cannot be read is its owner's to keep. */
+static int made_durable(int dir_fd, bool made)
 {
     int parent = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0 && errno == EACCES && !made)
+        return 0;
     int e = parent < 0 ? -1 : fsync(parent);
     if (parent >= 0)
         close(parent);
@@ -396,7 +399,7 @@ int hf_backend_file_open(const char *dir, bool read_only, struct hf_backend **ou
     if (dir_fd < 0)
         return hf_say(error, errno == ENOENT || errno == ENOTDIR ? HF_E_USAGE : HF_E_IO, "cannot open the data directory %s: %s", dir,
                       strerror(errno));
-    if (made && made_durable(dir_fd) != 0) {
+    if (!read_only && made_durable(dir_fd, made) != 0) {
         int saved = errno;
         close(dir_fd);
         return hf_say(error, HF_E_IO, "cannot make %s durable in its parent: %s", dir, strerror(saved));

@@ -14,10 +14,12 @@
 enum { KERNEL_FILE_BYTES = 16384, KERNEL_SECTOR_BYTES = 512 };
 
 struct kernel_plan {
-    uint64_t nth; /* this call from now on fails, 0: none */
-    int error;    /* with this errno; 0: the first read or write from there on is short */
-    bool onwards; /* and all that follow */
-    uint64_t cut; /* at this call from now on the power goes: 0: never */
+    uint64_t nth;   /* this call from now on fails, 0: none */
+    int error;      /* with this errno; 0: the first read or write from there on is short */
+    bool onwards;   /* and all that follow */
+    uint64_t cut;   /* at this call from now on the power goes; 0: never */
+    uint64_t kill;  /* at this one the process goes: what is volatile stays so; 0: never */
+    bool continues; /* the disk is what the life before left, volatile parts too; else all that lies in the directory is durable */
     uint64_t seed;
 };
 
@@ -28,9 +30,13 @@ uint64_t kernel_disarm(void);
 bool kernel_failed(void);
 /* The replaced function that failed first. */
 const char *kernel_failed_call(void);
-bool kernel_power_is_gone(void);
+/* Cut or killed. */
+bool kernel_is_gone(void);
+bool kernel_was_cut(void);
 /* Allocations of persist/ that were not freed, since armed. */
 int64_t kernel_allocations(void);
+/* The power goes between two lives. */
+void kernel_cut(void);
 /* Puts into the directory what the power cut left, instead of what is there. */
 void kernel_leave_durable(const char *dir);
 

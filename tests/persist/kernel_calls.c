@@ -12,17 +12,18 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct kernel_plan plan;
 static uint64_t calls;
 static int64_t allocations;
-static bool armed, failed, gone;
+static bool armed, failed, gone, cut;
 static const char *failed_call = "none";
 
 void kernel_arm(const char *dir, const struct kernel_plan *how)
 {
-    disk_begin(dir, how->seed + 1);
+    if (!how->continues)
+        disk_begin(dir, how->seed + 1);
     pthread_mutex_lock(&mutex);
     plan = *how;
     calls = 0;
     allocations = 0;
-    failed = gone = false;
+    failed = gone = cut = false;
     armed = true;
     pthread_mutex_unlock(&mutex);
 }
@@ -45,9 +46,19 @@ const char *kernel_failed_call(void)
     return failed_call;
 }
 
-bool kernel_power_is_gone(void)
+bool kernel_is_gone(void)
 {
     return gone;
+}
+
+bool kernel_was_cut(void)
+{
+    return cut;
+}
+
+void kernel_cut(void)
+{
+    disk_cut();
 }
 
 int64_t kernel_allocations(void)
@@ -60,12 +71,16 @@ void kernel_leave_durable(const char *dir)
     disk_leave(dir);
 }
 
-/* Without power nothing works any more, whatever the plan was. */
+/* Without power, or dead, nothing works any more, whatever the plan was. */
 static int fate(const char *name, bool may_be_short)
 {
     calls++;
     if (!gone && plan.cut != 0 && calls >= plan.cut) {
         disk_cut();
+        gone = cut = true;
+    }
+    if (!gone && plan.kill != 0 && calls >= plan.kill) {
+        disk_kill();
         gone = true;
     }
     if (gone)
@@ -122,7 +137,7 @@ int __wrap_open64(const char *path, int flags, ...)
         return refuse(call);
     int fd = __real_open64(path, flags, mode);
     if (fd >= 0)
-        disk_opened(fd, -1, path, false);
+        disk_opened(fd, -1, path, flags);
     kernel_leave();
     return fd;
 }
@@ -141,7 +156,7 @@ int __wrap_openat64(int dir_fd, const char *path, int flags, ...)
         return refuse(call);
     int fd = __real_openat64(dir_fd, path, flags & ~O_DIRECT, mode);
     if (fd >= 0)
-        disk_opened(fd, dir_fd, path, (flags & O_CREAT) != 0);
+        disk_opened(fd, dir_fd, path, flags);
     kernel_leave();
     return fd;
 }
@@ -232,6 +247,17 @@ int __wrap_fdatasync(int fd)
 {
     int call = kernel_enter(__func__, false);
     return call == KERNEL_UNARMED ? __real_fdatasync(fd) : flush(call, fd);
+}
+
+int __wrap_posix_fadvise64(int fd, off_t offset, off_t bytes, int advice)
+{
+    int call = kernel_enter(__func__, false);
+    if (call == KERNEL_UNARMED)
+        return __real_posix_fadvise64(fd, offset, bytes, advice);
+    if (call == 0 && advice == POSIX_FADV_DONTNEED)
+        disk_dropped(fd);
+    kernel_leave();
+    return call;
 }
 
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t bytes)

@@ -1,5 +1,6 @@
 /* What a power cut leaves of a directory: contents by sector, sizes and names, each durable only by the flush that POSIX asks for. */
 #include "kernel_p.h"
+#include "kernel_wrap.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -9,19 +10,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MOST = 160, FDS_MOST = 1024, SECTORS = KERNEL_FILE_BYTES / KERNEL_SECTOR_BYTES, NOTHING = -1, DIRECTORY = -2, PARENT = -3 };
+enum { FILES_MOST = 400, FDS_MOST = 1024, SECTORS = KERNEL_FILE_BYTES / KERNEL_SECTOR_BYTES, NOTHING = -1, DIRECTORY = -2, PARENT = -3 };
 
 struct file {
     char name[40];
     uint8_t now[KERNEL_FILE_BYTES], durable[KERNEL_FILE_BYTES];
     uint64_t stamps[SECTORS]; /* when the sector's last write was over; 0: durable, or lost; DISK_UNDER_WAY */
     uint64_t size, durable_size, size_stamp;
-    bool named; /* its name is durable */
+    bool named;  /* its name is durable */
+    bool direct; /* written without the page cache */
 };
 
 static struct file files[FILES_MOST];
 static unsigned file_count;
 static int fd_files[FDS_MOST];
+static char directory[300];
 static bool directory_named;
 static uint64_t stamp_now, random_state;
 
@@ -56,6 +59,7 @@ static int file_add(const char *name, bool named)
 void disk_begin(const char *dir, uint64_t seed)
 {
     DIR *list = opendir(dir);
+    snprintf(directory, sizeof directory, "%s", dir);
     file_count = 0;
     stamp_now = 0;
     random_state = seed;
@@ -82,7 +86,7 @@ void disk_made_directory(void)
     directory_named = false;
 }
 
-void disk_opened(int fd, int dir_fd, const char *name, bool made)
+void disk_opened(int fd, int dir_fd, const char *name, int flags)
 {
     assert(fd >= 0 && fd < FDS_MOST);
     if (dir_fd < 0 || strcmp(name, ".") == 0) {
@@ -94,7 +98,9 @@ void disk_opened(int fd, int dir_fd, const char *name, bool made)
         return;
     }
     int found = file_find(name);
-    fd_files[fd] = found != NOTHING ? found : made ? file_add(name, false) : NOTHING;
+    fd_files[fd] = found != NOTHING ? found : (flags & O_CREAT) != 0 ? file_add(name, false) : NOTHING;
+    if (fd_files[fd] >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+        files[fd_files[fd]].direct = (flags & O_DIRECT) != 0;
 }
 
 static struct file *file_of(int fd)
@@ -144,8 +150,8 @@ void disk_flushed(int fd, uint64_t stamp, bool failed)
     for (unsigned i = 0; i < file_count && fd_files[fd] == DIRECTORY && !failed; i++)
         files[i].named = true;
     for (uint64_t sector = 0; file != NULL && sector < SECTORS; sector++)
-        if (file->stamps[sector] != 0 && file->stamps[sector] <= stamp)
-            sector_settle(file, sector, failed);
+        if (file->stamps[sector] != 0 && file->stamps[sector] <= stamp && !(failed && file->direct))
+            sector_settle(file, sector, failed && draw(2) == 0);
     if (file != NULL && file->size_stamp <= stamp && !failed)
         file->durable_size = file->size;
 }
@@ -159,6 +165,34 @@ void disk_over(int fd, uint64_t bytes, uint64_t offset, bool durable)
             sector_settle(file, at / KERNEL_SECTOR_BYTES, false);
         else
             file->stamps[at / KERNEL_SECTOR_BYTES] = stamp;
+}
+
+void disk_dropped(int fd)
+{
+    struct file *file = file_of(fd);
+    char path[400];
+    if (file == NULL)
+        return;
+    snprintf(path, sizeof path, "%s/%s", directory, file->name);
+    int again = __real_open64(path, O_WRONLY | O_CLOEXEC);
+    assert(again >= 0);
+    for (uint64_t at = 0; at < file->size; at += KERNEL_SECTOR_BYTES) {
+        if (file->stamps[at / KERNEL_SECTOR_BYTES] != 0 || memcmp(file->now + at, file->durable + at, KERNEL_SECTOR_BYTES) == 0)
+            continue;
+        memcpy(file->now + at, file->durable + at, KERNEL_SECTOR_BYTES);
+        ssize_t n = __real_pwrite64(again, file->now + at, KERNEL_SECTOR_BYTES, (off_t)at);
+        assert(n == KERNEL_SECTOR_BYTES);
+    }
+    close(again);
+}
+
+void disk_kill(void)
+{
+    uint64_t stamp = disk_stamp();
+    for (unsigned i = 0; i < file_count; i++)
+        for (uint64_t sector = 0; sector < SECTORS; sector++)
+            if (files[i].stamps[sector] == DISK_UNDER_WAY)
+                files[i].stamps[sector] = stamp;
 }
 
 /* Of what was volatile all, nothing, or any mixture was kept: sectors, sizes and names alike. */

@@ -14,16 +14,21 @@ void kernel_leave(void);
 
 /* The disk's side of calls that went well; with the lock held. */
 void disk_begin(const char *dir, uint64_t seed);
-void disk_opened(int fd, int dir_fd, const char *name, bool made);
+void disk_opened(int fd, int dir_fd, const char *name, int flags);
 void disk_made_directory(void);
 void disk_written(int fd, const void *data, uint64_t bytes, uint64_t offset, uint64_t stamp);
 void disk_resized(int fd, uint64_t bytes);
-/* A flush that was begun at `stamp` is over; it failed: what it was to write is lost, and no later flush writes it. */
+/* A flush that was begun at `stamp` is over. If it failed, what it was to write was written in part; the page cache takes all of it for
+ * written and no later flush tries again, while without a page cache the next one may. */
 void disk_flushed(int fd, uint64_t stamp, bool failed);
 /* A request's own part of a file becomes durable, or over (volatile, for flushes from now on). */
 void disk_over(int fd, uint64_t bytes, uint64_t offset, bool durable);
 uint64_t disk_stamp(void);
+/* Pages of the file that are not to be written any more are forgotten: it reads as what is durable. */
+void disk_dropped(int fd);
 void disk_cut(void);
+/* Requests under way are over, and volatile. */
+void disk_kill(void);
 void disk_leave(const char *dir);
 
 #define DISK_UNDER_WAY UINT64_MAX

@@ -87,7 +87,7 @@ static void take(const struct io_uring_sqe *sqe)
     if (call > 0)
         request->result = -call;
     else if (call == KERNEL_SHORT)
-        request->result = (int)sqe->len / 2;
+        request->result = KERNEL_SECTOR_BYTES;
     if (sqe->opcode != IORING_OP_FSYNC && request->result > 0) {
         const void *data = (const void *)(uintptr_t)sqe->addr;
         ssize_t n = __real_pwrite64(sqe->fd, data, (size_t)request->result, (off_t)sqe->off);
@@ -122,10 +122,10 @@ static void end_one(void)
     struct request request = requests[index];
     requests[index] = requests[--request_count];
     int result = call > 0 ? -call : request.result;
-    if (request.sqe.opcode == IORING_OP_FSYNC && !kernel_power_is_gone())
+    if (request.sqe.opcode == IORING_OP_FSYNC && !kernel_is_gone())
         disk_flushed(request.sqe.fd, request.stamp, result < 0);
-    else if (result > 0 && !kernel_power_is_gone())
-        disk_over(request.sqe.fd, (uint64_t)result, request.sqe.off, (request.sqe.rw_flags & RWF_DSYNC) != 0);
+    else if (request.result > 0 && !kernel_is_gone())
+        disk_over(request.sqe.fd, (uint64_t)request.result, request.sqe.off, result > 0 && (request.sqe.rw_flags & RWF_DSYNC) != 0);
     cqes[cq_tail & (2 * ENTRIES - 1)] = (struct io_uring_cqe){.user_data = request.sqe.user_data, .res = result};
     cq_tail++;
     kernel_leave();

@@ -26,6 +26,8 @@ int __wrap_fsync(int fd);
 int __real_fsync(int fd);
 int __wrap_fdatasync(int fd);
 int __real_fdatasync(int fd);
+int __wrap_posix_fadvise64(int fd, off_t offset, off_t bytes, int advice);
+int __real_posix_fadvise64(int fd, off_t offset, off_t bytes, int advice);
 int __wrap_fallocate64(int fd, int mode, off_t offset, off_t bytes);
 int __real_fallocate64(int fd, int mode, off_t offset, off_t bytes);
 int __wrap_ftruncate64(int fd, off_t bytes);
