@@ -6,6 +6,12 @@
 
 #include "client/client_p.h"
 
+static int no_address(const char *text, char *error, size_t error_bytes)
+{
+    snprintf(error, error_bytes, "'%.100s' is no address: write tcp://HOST:PORT, udp://HOST:PORT or unix://PATH", text);
+    return HF_E_USAGE;
+}
+
 static int parse_unix(const char *text, const char *path, struct sockaddr_storage *address, socklen_t *bytes, char *error,
                       size_t error_bytes)
 {
@@ -28,10 +34,8 @@ static int resolve(const char *text, const char *at, struct sockaddr_storage *ad
 {
     const char *colon = strrchr(at, ':');
     char host[108];
-    if (!colon || colon == at || colon[1] == 0 || (size_t)(colon - at) >= sizeof host) {
-        snprintf(error, error_bytes, "'%s' is no address: write tcp://HOST:PORT or unix://PATH", text);
-        return HF_E_USAGE;
-    }
+    if (!colon || colon == at || colon[1] == 0 || (size_t)(colon - at) >= sizeof host)
+        return no_address(text, error, error_bytes);
     size_t count = (size_t)(colon - at);
     bool bracketed = at[0] == '[' && count > 2 && at[count - 1] == ']';
     memcpy(host, at + bracketed, count - 2u * bracketed);
@@ -48,15 +52,16 @@ static int resolve(const char *text, const char *at, struct sockaddr_storage *ad
     return 0;
 }
 
-int hf_address_parse(const char *text, struct sockaddr_storage *address, socklen_t *bytes, char *error, size_t error_bytes)
+int hf_address_parse(const char *text, struct hf_client *client, char *error, size_t error_bytes)
 {
-    static const char tcp[] = "tcp://", local[] = "unix://";
+    static const char tcp[] = "tcp://", udp[] = "udp://", local[] = "unix://";
     if (strncmp(text, local, sizeof local - 1) == 0)
-        return parse_unix(text, text + sizeof local - 1, address, bytes, error, error_bytes);
-    if (strncmp(text, tcp, sizeof tcp - 1) == 0)
-        return resolve(text, text + sizeof tcp - 1, address, bytes, error, error_bytes);
-    snprintf(error, error_bytes, "'%s' is no address: write tcp://HOST:PORT or unix://PATH", text);
-    return HF_E_USAGE;
+        return parse_unix(text, text + sizeof local - 1, &client->address, &client->address_bytes, error, error_bytes);
+    bool datagrams = strncmp(text, udp, sizeof udp - 1) == 0;
+    if (!datagrams && strncmp(text, tcp, sizeof tcp - 1) != 0)
+        return no_address(text, error, error_bytes);
+    client->datagram_ops = datagrams ? &hf_udp_ops : NULL;
+    return resolve(text, text + sizeof tcp - 1, &client->address, &client->address_bytes, error, error_bytes);
 }
 
 void hf_address_of_shard(struct sockaddr_storage *address, unsigned shard, uint16_t port)

@@ -52,6 +52,8 @@ void hf_loop_destroy(struct hf_loop *loop)
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
     free(loop->receive);
+    if (loop->datagrams)
+        munmap(loop->datagrams, (size_t)HF_DATAGRAMS_MAX * HF_FRAME_BYTES_MAX);
     free(loop);
 }
 
@@ -121,12 +123,13 @@ static int fill_options(struct hf_client *client, const struct hf_client_options
     own->server = client->server;
     const char *server = options->server ? options->server : HF_CLIENT_DEFAULT_SERVER;
     if (own->frames_max > FRAMES_MOST || own->frame_bytes_max > HF_FRAME_BYTES_MAX || own->frame_bytes_max % 8 != 0 ||
-        own->frame_bytes_max < sizeof(struct hf_frame) + sizeof(struct hf_command) || strlen(server) >= sizeof client->server) {
+        own->frame_bytes_max < sizeof(struct hf_frame) + sizeof(struct hf_command) || strlen(server) >= sizeof client->server ||
+        own->datagram_bytes_max % 8 != 0 || (own->datagram_bytes_max != 0 && own->datagram_bytes_max < HF_DATAGRAM_BYTES_MIN)) {
         snprintf(error, error_bytes, "the client's sizes make no sense: %u frames of %u bytes", own->frames_max, own->frame_bytes_max);
         return HF_E_USAGE;
     }
     memcpy(client->server, server, strlen(server) + 1);
-    return hf_address_parse(server, &client->address, &client->address_bytes, error, error_bytes);
+    return hf_address_parse(server, client, error, error_bytes);
 }
 
 /* Frames are mapped, so that what is never used costs no memory. */
@@ -147,6 +150,16 @@ static int make_batches(struct hf_client *client)
         client->free = batch;
     }
     return 0;
+}
+
+static int map_datagrams(struct hf_loop *loop)
+{
+    if (loop->datagrams)
+        return 0;
+    void *pages = mmap(NULL, (size_t)HF_DATAGRAMS_MAX * HF_FRAME_BYTES_MAX, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    loop->datagrams = pages == MAP_FAILED ? NULL : pages;
+    return loop->datagrams ? 0 : HF_E_MEMORY;
 }
 
 static void free_client(struct hf_client *client)
@@ -177,6 +190,8 @@ static int start_client(struct hf_client *client, struct hf_loop *loop, const st
     client->loop = loop;
     client->owns_loop = !loop;
     failed = loop ? 0 : hf_loop_create(&client->loop);
+    if (!failed && client->datagram_ops)
+        failed = map_datagrams(client->loop);
     if (!failed)
         failed = make_batches(client);
     if (failed)
@@ -343,10 +358,16 @@ unsigned hf_batch_count(const struct hf_batch *batch)
     return batch->count;
 }
 
+unsigned hf_client_frame_bytes_max(const struct hf_client *client)
+{
+    unsigned path = !client->datagram_ops ? HF_FRAME_BYTES_MAX : client->welcomed ? client->welcome.frame_bytes_max : HF_DATAGRAM_BYTES_MIN;
+    return path < client->options.frame_bytes_max ? path : client->options.frame_bytes_max;
+}
+
 struct hf_command *hf_batch_add(struct hf_batch *batch, uint16_t opcode, uint16_t line_count, uint16_t ext_bytes)
 {
     uint32_t bytes = (uint32_t)sizeof(struct hf_command) + line_count * (uint32_t)sizeof(struct hf_line) + ext_bytes;
-    if (batch->count >= HF_FRAME_COMMANDS_MAX || bytes > batch->client->options.frame_bytes_max - batch->bytes || ext_bytes % 8 != 0)
+    if (batch->count >= HF_FRAME_COMMANDS_MAX || batch->bytes + bytes > hf_client_frame_bytes_max(batch->client) || ext_bytes % 8 != 0)
         return NULL;
     struct hf_command *command = (struct hf_command *)(void *)(batch->frame + batch->bytes);
     memset(command, 0, bytes);
@@ -359,7 +380,7 @@ struct hf_command *hf_batch_add(struct hf_batch *batch, uint16_t opcode, uint16_
                         ? batch->client->welcome.answer_bytes_max
                         : HF_FRAME_ANSWER_BYTES_MAX;
     uint32_t answer_bytes = hf_answer_bytes_max(command);
-    if (batch->count > 0 && answer_bytes > most - batch->answer_bytes)
+    if (batch->count > 0 && batch->answer_bytes + answer_bytes > most)
         return NULL;
     batch->bytes += bytes;
     batch->answer_bytes += answer_bytes;

@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "client/holdfast.h"
 #include "client/random.h"
@@ -14,6 +15,7 @@ enum {
     HF_SESSIONS_MAX = 1 + HF_CLIENT_SHARDS_MAX, /* the main one, then one a shard */
     HF_ERROR_BYTES = 256,
     HF_SERVER_BYTES = 1040,
+    HF_DATAGRAMS_MAX = 32, /* received at once */
 };
 
 enum hf_session_state { HF_SESSION_UNUSED = 0, HF_SESSION_WAITING, HF_SESSION_CONNECTING, HF_SESSION_GREETING, HF_SESSION_OPEN };
@@ -35,14 +37,34 @@ struct hf_batch {
     uint8_t state;
     uint8_t shard;
     bool was_sent;
-    uint64_t number;  /* request number, once sealed */
+    uint8_t tries;    /* datagrams: how often it was sent under its number */
+    uint64_t number;  /* serial of its request, once sealed */
     uint64_t session; /* for which it is sealed, else 0 */
     uint64_t submitted_ns, deadline_ns;
+    uint64_t sent_ns, resend_at_ns; /* datagrams */
     void (*done)(void *context, const struct hf_reply *reply);
     void *context;
 };
 
-/* One connection's worth of a session. Numbers in [send_number, next_number) are sealed and not yet written; slot = number mod credits. */
+struct hf_session;
+
+/* What carries datagrams: a UDP socket, or a port of another kind. A session's fd is readable when there is something to receive. */
+struct hf_datagram_ops {
+    /* Sets the session's fd; 0 or an errno. */
+    int (*open)(struct hf_session *session, const struct sockaddr_storage *address, socklen_t address_bytes);
+    /* The largest frame that the path may carry, as far as is known here. */
+    uint32_t (*bytes_max)(const struct hf_session *session);
+    /* One datagram for each; copied. How many left, or minus an errno: EAGAIN no room now, EMSGSIZE too large for the path. */
+    int (*send)(struct hf_session *session, struct iovec *frames, int count);
+    /* Sets the lengths of those that came; how many, or minus an errno. */
+    int (*receive)(struct hf_session *session, struct iovec *frames, int count);
+    void (*close)(struct hf_session *session);
+};
+
+extern const struct hf_datagram_ops hf_udp_ops;
+
+/* One connection's worth of a session. Serials in [send_number, next_number) are sealed and not yet written; slot = serial mod credits.
+ * Serials count from 1, and stand for the numbers from `first` on. */
 struct hf_session {
     struct hf_client *client;
     struct hf_session *dirty_next, *loop_next;
@@ -51,7 +73,7 @@ struct hf_session {
     uint8_t shard;
     bool dirty, blocked /* the socket takes no more */, is_main;
     uint64_t id; /* 0: none */
-    uint64_t next_number, send_number;
+    uint64_t first, next_number, send_number;
     uint32_t send_offset; /* bytes of frame send_number that left */
     uint16_t credits;
     unsigned slot_count; /* of slots[] */
@@ -63,13 +85,24 @@ struct hf_session {
     uint32_t partial_bytes;
     uint8_t hello[sizeof(struct hf_frame) + sizeof(struct hf_hello)];
     uint32_t hello_left;
+
+    /* Of datagrams. */
+    uint64_t cookie[2];      /* that proves this address; 0: none yet */
+    uint32_t datagram_bytes; /* that the path carries, or is tried */
+    bool hello_pending;
+    unsigned hello_tries;
+    uint64_t hello_at_ns, hello_wait_ns; /* when HELLO is said (again), and how long after that once more */
+    uint64_t heard_ns;
+    uint64_t resend_at_ns; /* no batch is due before */
+    uint64_t srtt_ns, rttvar_ns, resend_min_ns;
 };
 
 struct hf_loop {
     int epoll_fd;
     uint64_t now_ns, tick_at_ns;
     struct hf_session *sessions, *dirty;
-    uint8_t *receive; /* HF_RECEIVE_BYTES after room for a partial frame */
+    uint8_t *receive;   /* HF_RECEIVE_BYTES after room for a partial frame */
+    uint8_t *datagrams; /* HF_DATAGRAMS_MAX of HF_FRAME_BYTES_MAX, mapped; NULL until a client asks */
 };
 
 struct hf_client {
@@ -79,6 +112,7 @@ struct hf_client {
     char server[HF_SERVER_BYTES];
     struct sockaddr_storage address;
     socklen_t address_bytes;
+    const struct hf_datagram_ops *datagram_ops; /* NULL: a stream */
     struct hf_session *sessions[HF_SESSIONS_MAX];
     uint8_t session_of_shard[HF_CLIENT_SHARDS_MAX];
     struct hf_welcome welcome;
@@ -96,8 +130,9 @@ struct hf_client {
 
 uint64_t hf_clock_ns(void);
 
-/* address.c. tcp://HOST:PORT or unix://PATH into *address: 0, HF_E_USAGE with the sentence. */
-int hf_address_parse(const char *text, struct sockaddr_storage *address, socklen_t *bytes, char *error, size_t error_bytes);
+/* address.c. tcp://HOST:PORT, udp://HOST:PORT or unix://PATH into the client's address and what carries its datagrams: 0, HF_E_USAGE with
+ * the sentence. */
+int hf_address_parse(const char *text, struct hf_client *client, char *error, size_t error_bytes);
 /* The same host or path, where WELCOME says that another shard listens. */
 void hf_address_of_shard(struct sockaddr_storage *address, unsigned shard, uint16_t port);
 
@@ -132,6 +167,15 @@ void hf_session_disconnect(struct hf_session *session, uint64_t again_in_ns);
 void hf_session_tick(struct hf_session *session, uint64_t now_ns);
 void hf_session_touch(struct hf_session *session); /* will be flushed at the end of this poll */
 void hf_session_goodbye(struct hf_session *session);
+
+/* datagram.c: the same for a session over datagrams */
+void hf_datagram_connect(struct hf_session *session, const struct sockaddr_storage *address, socklen_t address_bytes);
+void hf_datagram_event(struct hf_session *session, uint32_t events);
+void hf_datagram_flush(struct hf_session *session);
+void hf_datagram_tick(struct hf_session *session, uint64_t now_ns);
+/* WELCOME came in a datagram of so many bytes: the path carries them, and what it says of sizes is cut to what was tried last. */
+void hf_datagram_welcomed(struct hf_session *session, struct hf_welcome *welcome, uint32_t bytes);
+void hf_datagram_answered(struct hf_session *session, const struct hf_batch *batch);
 
 /* Fills the checksum of a frame whose length stands. */
 void hf_frame_seal(struct hf_frame *frame);

@@ -28,12 +28,14 @@ struct hf_batch;
 #define HF_CLIENT_DEFAULT_SERVER "tcp://127.0.0.1:7420"
 
 struct hf_client_options {
-    const char *server;          /* tcp://HOST:PORT or unix://PATH, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
+    const char *server;          /* tcp://HOST:PORT, udp://HOST:PORT or unix://PATH, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
     unsigned frames_max;         /* batches that exist at once, over all sessions; 0: 64, at most 65,535 */
     unsigned frame_bytes_max;    /* of one batch, header included, a multiple of 8; 0: HF_FRAME_BYTES_MAX */
     uint64_t deadline_ns;        /* of a batch, from its submission; 0: 10 s */
     uint64_t connect_timeout_ns; /* of one attempt, from connect to WELCOME; 0: 5 s */
     bool one_session;            /* everything over the main connection; the engine forwards */
+    unsigned datagram_bytes_max; /* udp://: of one frame, a multiple of 8, at least 1,232; 0: what the path carries, found by trying */
+    uint64_t first_number;       /* of a session's requests; 0: 1 */
 };
 
 struct hf_client_status {
@@ -111,6 +113,9 @@ unsigned hf_client_shard(const struct hf_client *client, uint16_t route);
 
 /* An empty batch for the shard, or NULL while all frames_max are in use: poll, then ask again. */
 struct hf_batch *hf_client_batch(struct hf_client *client, unsigned shard);
+/* The most that a batch may take now, header included: what the options say, and over datagrams what the path carries. A batch that turns
+ * out too large for its path is called back with `refused` HF_TOO_LARGE. */
+unsigned hf_client_frame_bytes_max(const struct hf_client *client);
 /* Room for a command at the end of the batch, all zeros but length, opcode, version, line_count and ext_bytes (multiple of 8), for the
  * caller to fill in place before the next call; NULL when it does not fit, or when its answer might not. */
 struct hf_command *hf_batch_add(struct hf_batch *batch, uint16_t opcode, uint16_t line_count, uint16_t ext_bytes);

@@ -342,6 +342,13 @@ static void add_order(struct load *load, struct connection *connection, uint64_t
     hf_load_source_next(&load->source, &order);
     uint16_t route = hf_route(&order.lines[0].sku);
     unsigned shard = hf_client_shard(connection->client, route);
+    size_t bytes = sizeof(struct hf_frame) + sizeof(struct hf_command) + order.line_count * sizeof(struct hf_line);
+    if (bytes > hf_client_frame_bytes_max(connection->client)) {
+        load->report->orders++;
+        load->places_inflight++;
+        count_place(load, HF_TOO_LARGE, 1);
+        return;
+    }
     struct hf_command *command = add_command(connection, shard, now_ns, HF_PLACE, order.line_count, 0);
     command->id = hf_client_id(connection->client, route);
     command->arg = load->options->ttl_ms;

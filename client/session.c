@@ -25,7 +25,8 @@ struct hf_session *hf_session_create(struct hf_client *client, unsigned index)
     session->slot_count = slots;
     session->credits = (uint16_t)slots;
     session->next_number = session->send_number = 1;
-    session->deadline_first_ns = UINT64_MAX;
+    session->first = client->options.first_number ? client->options.first_number : 1;
+    session->deadline_first_ns = session->resend_at_ns = UINT64_MAX;
     session->state = HF_SESSION_WAITING;
     session->loop_next = client->loop->sessions;
     client->loop->sessions = session;
@@ -86,10 +87,23 @@ void hf_session_enqueue(struct hf_session *session, struct hf_batch *batch)
     hf_session_touch(session);
 }
 
+/* Numbers go on at 1 after the last one there is: 0 is none. */
+static uint64_t number_of(const struct hf_session *session, uint64_t serial)
+{
+    uint64_t number = session->first + (serial - 1);
+    return number + (number < session->first);
+}
+
+static uint64_t serial_of(const struct hf_session *session, uint64_t number)
+{
+    return number == 0 ? 0 : number - session->first + (number >= session->first);
+}
+
 static void seal(struct hf_session *session, struct hf_batch *batch)
 {
     struct hf_frame *frame = (struct hf_frame *)(void *)batch->frame;
     batch->number = session->next_number++;
+    batch->tries = 0;
     batch->session = session->id;
     batch->state = HF_BATCH_SENT;
     *frame = (struct hf_frame){.magic = HF_FRAME_MAGIC,
@@ -97,7 +111,7 @@ static void seal(struct hf_session *session, struct hf_batch *batch)
                                .type = HF_REQUEST,
                                .length = batch->bytes,
                                .session = session->id,
-                               .request = batch->number,
+                               .request = number_of(session, batch->number),
                                .count = batch->count};
     hf_frame_seal(frame);
     session->slots[batch->number % session->credits] = batch;
@@ -111,6 +125,11 @@ void hf_session_seal(struct hf_session *session)
         if (!session->queue_first)
             session->queue_last = NULL;
         batch->next = NULL;
+        if (session->client->datagram_ops && batch->bytes > session->datagram_bytes) {
+            struct hf_reply reply = {.refused = HF_TOO_LARGE};
+            hf_batch_finish(batch, &reply);
+            continue;
+        }
         seal(session, batch);
     }
 }
@@ -155,7 +174,9 @@ void hf_session_welcome(struct hf_session *session, uint64_t id, uint16_t credit
     uint16_t usable = credits < session->slot_count ? credits : (uint16_t)session->slot_count;
     if (session->id == id) {
         session->client->status.sessions_resumed++;
-        session->send_number = session->next_number > session->credits ? session->next_number - session->credits : 1;
+        /* Datagrams that were sent are resent each in its time. */
+        if (!session->client->datagram_ops)
+            session->send_number = session->next_number > session->credits ? session->next_number - session->credits : 1;
         session->send_offset = 0;
     } else {
         session->client->status.sessions_replaced += session->id != 0;
@@ -177,7 +198,9 @@ static int protocol_error(struct hf_session *session, const char *what)
 static int on_welcome(struct hf_session *session, const struct hf_frame *frame)
 {
     struct hf_welcome welcome;
-    if (session->state != HF_SESSION_GREETING || frame->length != sizeof *frame + sizeof welcome)
+    bool datagrams = session->client->datagram_ops != NULL, open = session->state == HF_SESSION_OPEN;
+    if (datagrams ? frame->length < HF_HELLO_DATAGRAM_BYTES_MIN
+                  : session->state != HF_SESSION_GREETING || frame->length != sizeof *frame + sizeof welcome)
         return protocol_error(session, "a WELCOME that was not asked for");
     memcpy(&welcome, frame + 1, sizeof welcome);
     uint32_t p = welcome.partitions;
@@ -191,7 +214,12 @@ static int on_welcome(struct hf_session *session, const struct hf_frame *frame)
         hf_client_fail(session->client, HF_E_CLOSED, "%s changed the credits of a session; a new one is opened", session->client->server);
         return HF_E_CLOSED;
     }
-    hf_session_welcome(session, frame->session, frame->credits);
+    if (!datagrams || !open || session->id != frame->session)
+        hf_session_welcome(session, frame->session, frame->credits);
+    if (datagrams) {
+        session->client->status.connections += !open;
+        hf_datagram_welcomed(session, &welcome, frame->length);
+    }
     if (session->is_main)
         hf_client_welcomed(session->client, &welcome);
     return 0;
@@ -214,15 +242,18 @@ static bool answers_whole(const struct hf_frame *frame)
 /* The batch that the frame answers, out of its slot; NULL for one that is not waited for. */
 static struct hf_batch *answered_batch(struct hf_session *session, const struct hf_frame *frame)
 {
-    struct hf_batch **slot = &session->slots[frame->request % session->credits], *batch = *slot;
-    if (session->state != HF_SESSION_OPEN || frame->session != session->id || !batch || batch->number != frame->request) {
+    uint64_t serial = serial_of(session, frame->request);
+    struct hf_batch **slot = &session->slots[serial % session->credits], *batch = *slot;
+    if (session->state != HF_SESSION_OPEN || frame->session != session->id || !batch || batch->number != serial) {
         session->client->status.stray_answers++;
         return NULL;
     }
     /* An answer to what is still leaving, or not begun, would free memory that the socket reads. */
-    if (frame->request >= session->send_number)
+    if (!session->client->datagram_ops && serial >= session->send_number)
         return NULL;
     *slot = NULL;
+    if (session->client->datagram_ops)
+        hf_datagram_answered(session, batch);
     return batch;
 }
 
@@ -232,7 +263,7 @@ static int on_answer(struct hf_session *session, const struct hf_frame *frame)
     if (!batch)
         return 0;
     if (frame->count != batch->count || !answers_whole(frame)) {
-        session->slots[frame->request % session->credits] = batch;
+        session->slots[batch->number % session->credits] = batch;
         return protocol_error(session, "answers that do not fit their frame");
     }
     session->client->status.answers++;
@@ -263,14 +294,14 @@ static int on_refused(struct hf_session *session, const struct hf_frame *frame)
     struct hf_batch *batch = answered_batch(session, frame);
     if (!batch)
         return 0;
-    if (frame->result == HF_CREDIT_OVERRUN) {
+    if (frame->result == HF_CREDIT_OVERRUN && !session->client->datagram_ops) {
         /* Its number is not used up: one before it was lost. On a new connection all that is unanswered goes again, in order. */
-        session->slots[frame->request % session->credits] = batch;
+        session->slots[batch->number % session->credits] = batch;
         hf_client_fail(session->client, HF_E_CLOSED, "%s missed a request; all without an answer are sent again", session->client->server);
         return HF_E_CLOSED;
     }
     if (frame->result == HF_SESSION_EXPIRED) {
-        session->slots[frame->request % session->credits] = batch;
+        session->slots[batch->number % session->credits] = batch;
         hf_session_requeue(session);
         session->id = 0;
         hf_client_fail(session->client, HF_E_CLOSED, "%s forgot the session; a new one is opened", session->client->server);

@@ -33,7 +33,7 @@ static void make_hello(struct hf_session *session)
                             .length = sizeof session->hello,
                             .session = session->id,
                             .credits = (uint16_t)session->slot_count};
-    struct hf_hello hello = {.client = session->client->number};
+    struct hf_hello hello = {.client = session->client->number, .first = session->first};
     memcpy(session->hello, &head, sizeof head);
     memcpy(session->hello + sizeof head, &hello, sizeof hello);
     head.crc = hf_crc32c(0, session->hello, sizeof session->hello);
@@ -50,6 +50,10 @@ void hf_session_connect(struct hf_session *session)
         hf_address_of_shard(&address, session->shard, client->welcome.ports[session->shard]);
     session->attempt_ends_ns = hf_clock_ns() + client->options.connect_timeout_ns;
     session->partial_bytes = 0;
+    if (client->datagram_ops) {
+        hf_datagram_connect(session, &address, client->address_bytes);
+        return;
+    }
     session->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (session->fd < 0) {
         hf_client_fail(client, HF_E_IO, "no socket could be made: %s", strerror(errno));
@@ -67,6 +71,15 @@ void hf_session_connect(struct hf_session *session)
     watch(session, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
 
+static void close_socket(struct hf_session *session)
+{
+    if (session->client->datagram_ops)
+        session->client->datagram_ops->close(session);
+    else
+        close(session->fd);
+    session->fd = -1;
+}
+
 /* Closes the socket; the session and what it has not had answered stay. Next attempt after again_in_ns, each wait twice the one before. */
 void hf_session_disconnect(struct hf_session *session, uint64_t again_in_ns)
 {
@@ -74,8 +87,7 @@ void hf_session_disconnect(struct hf_session *session, uint64_t again_in_ns)
     if (session->state == HF_SESSION_OPEN)
         client->status.disconnections++;
     if (session->fd >= 0)
-        close(session->fd);
-    session->fd = -1;
+        close_socket(session);
     session->state = HF_SESSION_WAITING;
     session->blocked = false;
     session->partial_bytes = 0;
@@ -161,6 +173,10 @@ static void receive(struct hf_session *session)
 
 void hf_session_event(struct hf_session *session, uint32_t events)
 {
+    if (session->client->datagram_ops) {
+        hf_datagram_event(session, events);
+        return;
+    }
     if (session->state == HF_SESSION_CONNECTING) {
         finish_connect(session);
         return;
@@ -225,6 +241,10 @@ static void advance(struct hf_session *session, size_t bytes)
 void hf_session_flush(struct hf_session *session)
 {
     struct iovec parts[HF_SEND_FRAMES_MAX];
+    if (session->client->datagram_ops) {
+        hf_datagram_flush(session);
+        return;
+    }
     while (!session->blocked && (session->state == HF_SESSION_GREETING || session->state == HF_SESSION_OPEN)) {
         if (session->state == HF_SESSION_OPEN)
             hf_session_seal(session);
@@ -263,6 +283,8 @@ void hf_session_tick(struct hf_session *session, uint64_t now_ns)
         hf_client_fail(session->client, HF_E_TIMEOUT, "%s does not answer", session->client->server);
         hf_session_disconnect(session, session->backoff_ns);
     }
+    if (session->client->datagram_ops)
+        hf_datagram_tick(session, now_ns);
     hf_session_deadlines(session, now_ns);
 }
 
@@ -273,9 +295,12 @@ void hf_session_goodbye(struct hf_session *session)
         struct hf_frame bye = {
             .magic = HF_FRAME_MAGIC, .version = HF_FRAME_VERSION, .type = HF_BYE, .length = sizeof bye, .session = session->id};
         hf_frame_seal(&bye);
-        (void)!send(session->fd, &bye, sizeof bye, MSG_NOSIGNAL);
+        struct iovec frame = {&bye, sizeof bye};
+        if (session->client->datagram_ops)
+            (void)session->client->datagram_ops->send(session, &frame, 1);
+        else
+            (void)!send(session->fd, &bye, sizeof bye, MSG_NOSIGNAL);
     }
     if (session->fd >= 0)
-        close(session->fd);
-    session->fd = -1;
+        close_socket(session);
 }

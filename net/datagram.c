@@ -16,7 +16,7 @@
 enum { HF_DATAGRAM_CREDITS_MIN = 32, HF_DATAGRAM_REQUESTS_PER_S = 1000000 };
 
 static const uint64_t HF_DATAGRAM_TAIL_GUESS_NS = 2 * 1000 * 1000ull;
-static const uint64_t HF_DATAGRAM_RESEND_MIN_NS = 5 * 1000 * 1000ull, HF_DATAGRAM_RESEND_MAX_NS = 1000 * 1000 * 1000ull;
+static const uint64_t HF_DATAGRAM_RESEND_MIN_NS = 10 * 1000 * 1000ull, HF_DATAGRAM_RESEND_MAX_NS = 1000 * 1000 * 1000ull;
 
 void hf_datagrams_init(struct hf_datagrams *datagrams)
 {
@@ -92,6 +92,7 @@ static struct hf_session *hf_datagram_open(struct hf_net *net, struct hf_transpo
     if (!connection)
         return NULL;
     connection->datagrams = true;
+    connection->carrier = event->carrier;
     connection->peer_address = event->from;
     connection->client = hello->client;
     struct hf_session *session = hf_session_open(&net->sessions, hf_datagram_credits(net, head->credits), hello->first);

@@ -79,6 +79,7 @@ struct hf_event {
     uint32_t buffer;                  /* the transport's */
     struct hf_connection *connection; /* NULL for a datagram */
     struct hf_peer from;              /* of a datagram */
+    enum hf_carrier carrier;          /* of a datagram */
     const uint8_t *data;              /* lent until release() */
 };
 

@@ -105,6 +105,7 @@ static bool hf_udp_unpack(const struct hf_uring *uring, unsigned listener, unsig
     *event = (struct hf_event){.kind = HF_EVENT_DATAGRAM,
                                .bytes = io_uring_recvmsg_payload_length(out, bytes, &udp->receive),
                                .buffer = id,
+                               .carrier = HF_CARRIER_UDP,
                                .from = hf_udp_peer(&name, listener),
                                .data = buffer + HF_UDP_HEAD_BYTES};
     return true;
@@ -161,8 +162,12 @@ bool hf_uring_read_one(struct hf_uring *uring, struct hf_event *event)
         if (bytes < 0)
             continue;
         udp->buffers.spare_count--;
-        *event = (struct hf_event){
-            .kind = HF_EVENT_DATAGRAM, .bytes = (uint32_t)bytes, .buffer = id, .from = hf_udp_peer(&name, i), .data = to};
+        *event = (struct hf_event){.kind = HF_EVENT_DATAGRAM,
+                                   .bytes = (uint32_t)bytes,
+                                   .buffer = id,
+                                   .carrier = HF_CARRIER_UDP,
+                                   .from = hf_udp_peer(&name, i),
+                                   .data = to};
         return true;
     }
     return false;

@@ -206,6 +206,20 @@ static void an_address_is_proven_before_anything_is_kept_of_it(void **state)
     expect_answer(&peer, 1, 3);
 }
 
+static void welcome_names_the_ports_of_the_same_carrier(void **state)
+{
+    (void)state;
+    static const uint16_t streams[] = {1, 2}, datagrams[] = {3, 4};
+    open_port();
+    hf_net_set_ports(port.net, HF_CARRIER_TCP, streams, 2);
+    hf_net_set_ports(port.net, HF_CARRIER_UDP, datagrams, 2);
+    open_peer(&peer, 7);
+    greet(&peer, 0, 0, 16, 1472);
+    assert_int_equal(welcome->ports[0], 3);
+    assert_int_equal(welcome->ports[1], 4);
+    assert_int_equal(welcome->ports[2], 0);
+}
+
 static void nothing_is_answered_with_more_bytes_than_came(void **state)
 {
     (void)state;
@@ -865,6 +879,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         OVER_UDP(an_address_is_proven_before_anything_is_kept_of_it),
+        OVER_UDP(welcome_names_the_ports_of_the_same_carrier),
         OVER_UDP(nothing_is_answered_with_more_bytes_than_came),
         OVER_UDP(a_flood_of_hellos_takes_no_room),
         OVER_UDP(a_cookie_serves_its_own_address_for_a_while),
