@@ -155,13 +155,13 @@ static struct hf_state *write_state(struct hf_store *store, const struct hf_key 
         if (old)
             memcpy(state->value, old->value, store->value_bytes);
         entry->newest = state;
+        state->position = store->oracle->applying;
         drop_old(store, state);
     }
     if (!old || old->gone) {
         memset(state->value, 0, store->value_bytes);
         store->live++;
     }
-    state->position = store->oracle->applying;
     state->gone = false;
     return state;
 }
