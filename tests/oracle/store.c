@@ -162,6 +162,7 @@ static struct hf_state *write_state(struct hf_store *store, const struct hf_key 
         memset(state->value, 0, store->value_bytes);
         store->live++;
     }
+    state->position = store->oracle->applying;
     state->gone = false;
     return state;
 }
