@@ -3,6 +3,7 @@
 #include "tests/sim/check.h"
 #include "tests/sim/process.h"
 #include "tests/sim/sim.h"
+#include "wire/result.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -113,7 +114,8 @@ static void add_record(const struct hf_record *record, size_t offset, uint64_t e
     entries[count] = (struct sim_entry){
         .end_position = end_position, .term = sim_process_term(), .offset = offset, .id = client ? command->id : (struct hf_id){0, 0}};
     sim_mix_bytes(record, record->length);
-    sim_mix(end_position, record->result);
+    sim_note("record %04x %016" PRIx64 "%016" PRIx64 " %s home %u time %" PRIu64 " ends %" PRIu64, command->opcode, command->id.high,
+             command->id.low, hf_result_name(record->result), record->home, record->time_ns, end_position);
     remember(count++);
     sim_check_record(record, end_position);
 }

@@ -91,6 +91,7 @@ static uint64_t run_child(uint64_t from, uint64_t count, struct totals *totals)
 
 static int run_many(uint64_t from, uint64_t count)
 {
+    setvbuf(stdout, NULL, _IOLBF, 1 << 16);
     struct totals totals = {0};
     for (uint64_t done = 0; done < count;)
         done += run_child(from + done, count - done, &totals);

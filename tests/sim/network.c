@@ -55,7 +55,7 @@ struct link {
     struct queue up, down;
     bool client_closed; /* the descriptor is closed; what is under way still arrives */
     bool half_open;     /* the engine is not told that the client went, nor the client that the engine went */
-    uint64_t until_ns;  /* half open: when the lack of acknowledgements is noticed */
+    uint64_t until_ns;  /* when the lack of acknowledgements is noticed and the connection is given up; 0: none lacks */
     bool engine_closed; /* once down is empty the client sees the end */
 };
 
@@ -103,19 +103,29 @@ static void append(struct queue *queue, struct chunk *chunk)
     queue->bytes += chunk->bytes;
 }
 
-static void send_hurt(struct queue *queue, struct chunk *chunk)
+/* Of a stream nothing is lost or changed for good: sooner or later its ends notice, and give it up. */
+static void give_up_later(struct link *link)
+{
+    if (link->until_ns == 0)
+        link->until_ns = sim.now_ns + 1000000 + sim_below(sim_one_in(8) ? 1500000000 : 30000000);
+}
+
+static void send_hurt(struct link *link, struct queue *queue, struct chunk *chunk)
 {
     if (chance(options.drop)) {
         sim_fault(SIM_NET_DROP);
+        give_up_later(link);
         free(chunk);
         return;
     }
     if (chance(options.corrupt)) {
         sim_fault(SIM_NET_CORRUPT);
+        give_up_later(link);
         chunk->data[sim_below(chunk->bytes)] ^= (uint8_t)(1u << sim_below(8));
     }
     if (chunk->bytes > 1 && chance(options.truncate)) {
         sim_fault(SIM_NET_TRUNCATE);
+        give_up_later(link);
         chunk->bytes = 1 + (uint32_t)sim_below(chunk->bytes - 1);
     }
     if (chance(options.delay)) {
@@ -126,10 +136,12 @@ static void send_hurt(struct queue *queue, struct chunk *chunk)
     append(queue, chunk);
     if (chance(options.duplicate)) {
         sim_fault(SIM_NET_DUPLICATE);
+        give_up_later(link);
         append(queue, make_chunk(chunk->data, chunk->bytes));
     }
     if (before && before->taken == 0 && before != chunk && before->next == chunk && chance(options.reorder)) {
         sim_fault(SIM_NET_REORDER);
+        give_up_later(link);
         struct chunk **at = &queue->first;
         while (*at != before)
             at = &(*at)->next;
@@ -141,11 +153,11 @@ static void send_hurt(struct queue *queue, struct chunk *chunk)
     }
 }
 
-static void send_bytes(struct queue *queue, const uint8_t *data, uint32_t bytes)
+static void send_bytes(struct link *link, struct queue *queue, const uint8_t *data, uint32_t bytes)
 {
     while (bytes > 0) {
         uint32_t part = bytes > 1 && chance(options.split) ? 1 + (uint32_t)sim_below(bytes - 1) : bytes;
-        send_hurt(queue, make_chunk(data, part));
+        send_hurt(link, queue, make_chunk(data, part));
         data += part;
         bytes -= part;
     }
@@ -170,6 +182,8 @@ static void break_link(struct link *link)
 {
     close_engine_end(link);
     free_queue(&link->down);
+    link->until_ns = 0;
+    link->half_open = false;
     link->state = link->client_closed ? FREE : BROKEN;
     link->in_use = !link->client_closed;
 }
@@ -177,7 +191,7 @@ static void break_link(struct link *link)
 static void half_open(struct link *link)
 {
     link->half_open = true;
-    link->until_ns = sim.now_ns + 100000000 + sim_below(2000000000);
+    give_up_later(link);
 }
 
 static void connect_due(struct link *link)
@@ -230,7 +244,7 @@ static bool pull_down(struct link *link)
     }
     if (link->client_closed || link->half_open)
         return true;
-    send_bytes(&link->down, data, (uint32_t)given);
+    send_bytes(link, &link->down, data, (uint32_t)given);
     return true;
 }
 
@@ -255,7 +269,7 @@ static bool run_link(struct link *link)
         connect_due(link);
         return true;
     }
-    if (link->half_open && link->until_ns <= sim.now_ns) {
+    if (link->until_ns != 0 && link->until_ns <= sim.now_ns) {
         break_link(link);
         return true;
     }
@@ -290,7 +304,7 @@ uint64_t sim_network_next_ns(void)
             continue;
         if (link->state == CONNECTING && link->due_ns < next)
             next = link->due_ns;
-        if (link->half_open && link->until_ns < next)
+        if (link->until_ns != 0 && link->until_ns < next)
             next = link->until_ns;
         if (link->up.first && link->up.first->due_ns < next)
             next = link->up.first->due_ns;
@@ -318,7 +332,7 @@ void sim_network_engine_gone(void)
 void sim_network_heal(void)
 {
     for (unsigned i = 0; i < link_count; i++)
-        if (links[i].in_use && links[i].half_open)
+        if (links[i].in_use && links[i].until_ns != 0)
             break_link(&links[i]);
 }
 
@@ -485,7 +499,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
     for (size_t i = 0; i < message->msg_iovlen; i++) {
         const struct iovec *part = &message->msg_iov[i];
         if (link->pipe && !link->half_open)
-            send_bytes(&link->up, part->iov_base, (uint32_t)part->iov_len);
+            send_bytes(link, &link->up, part->iov_base, (uint32_t)part->iov_len);
         sent += part->iov_len;
     }
     return (ssize_t)sent;

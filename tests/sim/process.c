@@ -79,6 +79,8 @@ static void *process_main(void *context)
         return NULL;
     }
     process.state = SIM_UP;
+    sim_history_restarted();
+    sim_check_restarted();
     while (!process.stop_asked)
         sim_yield(20000000);
     process.state = SIM_STOPPING;

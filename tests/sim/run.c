@@ -178,7 +178,7 @@ static void step(void)
         sim.now_ns = hf_sim_disk_now(disk);
     if (!moved)
         skip_idle_time();
-    if (sim.steps % STATE_CHECK_STEPS == 0)
+    if (sim.tracing || sim.steps % STATE_CHECK_STEPS == 0)
         sim_check_state(sim.steps % (16 * STATE_CHECK_STEPS) == 0);
     if (sim.steps > STEPS_MAX)
         sim_fail("the seed does not end: %u steps", STEPS_MAX);
@@ -196,10 +196,6 @@ static void start_engine(void)
         if (sim.failed || sim_process_state() == SIM_UP)
             break;
         sim_fail("the engine does not start: %d: %s", sim_process_code(), sim_process_error());
-    }
-    if (!sim.failed) {
-        sim_history_restarted();
-        sim_check_restarted();
     }
 }
 

@@ -102,9 +102,11 @@ bool __wrap_hf_word_wait(struct hf_word *word, struct hf_word_taker *taker, uint
     return __real_hf_word_wait(word, taker, spins_max < 2 ? spins_max : 2);
 }
 
+/* Only the node's own steps: the follower replays within a commit. */
 void __wrap_hf_engine_step(struct hf_engine *engine, struct hf_step *step)
 {
-    if (sim.yield_per_256 > 64)
+    const struct hf_node *node = sim_process_node();
+    if (node && engine == node->engine && sim.yield_per_256 > 64)
         sim_maybe_yield();
     __real_hf_engine_step(engine, step);
 }

@@ -263,7 +263,7 @@ int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left)
 
 int __wrap_sched_yield(void)
 {
-    sim_yield(0);
+    sim_yield(1000 + sim_below(50000));
     return 0;
 }
 

@@ -388,6 +388,8 @@ static void done(void *context, const struct hf_reply *reply)
     pending->used = false;
     if (reply->error != 0 || reply->refused != 0) {
         sim_note("frame of %u: error %d refused %s", reply->count, reply->error, hf_result_name(reply->refused));
+        /* Who is refused comes back a little later. */
+        pending->client->next_frame_ns = sim.now_ns + 1000000 + sim_below(20000000);
         counts.failed += reply->error != 0 ? reply->count : 0;
         counts.refused += reply->error == 0 ? reply->count : 0;
         return;
@@ -523,7 +525,8 @@ bool sim_workload_run(void)
         return false;
     if (submits) {
         submit(client);
-        client->next_frame_ns = sim.now_ns + sim_below(think_ns_max + 1);
+        uint64_t next_ns = sim.now_ns + sim_below(think_ns_max + 1);
+        client->next_frame_ns = next_ns > client->next_frame_ns ? next_ns : client->next_frame_ns;
     }
     if (hf_loop_poll(client->loop, 0) < 0)
         sim_fail("a client's loop failed");
