@@ -103,6 +103,7 @@ static void hf_uring_arm_watch(struct hf_uring *uring, unsigned watch)
     struct io_uring_sqe *sqe = hf_uring_sqe(uring);
     io_uring_prep_poll_multishot(sqe, uring->watches[watch], POLLIN);
     io_uring_sqe_set_data64(sqe, hf_uring_tag(HF_URING_WATCH, watch));
+    uring->watching[watch] = true;
 }
 
 static void hf_uring_arm(struct hf_uring *uring, unsigned listener)
@@ -164,7 +165,10 @@ static bool hf_uring_take(struct hf_uring *uring, const struct io_uring_cqe *cqe
         hf_uring_sent(uring, &connections[index], cqe->res);
         return false;
     case HF_URING_WATCH:
-        if (!(cqe->flags & IORING_CQE_F_MORE) && cqe->res >= 0)
+        if (!(cqe->flags & IORING_CQE_F_MORE))
+            uring->watching[index] = false;
+        /* After an error tick() tries again: at once it could end at once, for ever. */
+        if (!uring->watching[index] && cqe->res >= 0)
             hf_uring_arm_watch(uring, index);
         return false;
     case HF_URING_DATAGRAM:
@@ -288,6 +292,9 @@ static void hf_uring_tick(struct hf_transport *transport)
     for (unsigned i = 0; i < uring->listener_count; i++)
         if (!uring->listeners[i].armed)
             hf_uring_arm(uring, i);
+    for (unsigned i = 0; i < uring->watch_count; i++)
+        if (!uring->watching[i])
+            hf_uring_arm_watch(uring, i);
 }
 
 /* The ring may hold the socket a little longer; shut, it sets its peer free now. */

@@ -65,6 +65,7 @@ struct hf_uring {
     struct hf_uring_listener listeners[HF_URING_LISTENERS_MAX];
     unsigned listener_count;
     int watches[HF_URING_WATCHES_MAX];
+    bool watching[HF_URING_WATCHES_MAX]; /* armed */
     unsigned watch_count;
     struct hf_uring_buffers stream_buffers;
 
