@@ -110,6 +110,16 @@ static void manifest_name(unsigned copy, char name[16])
     snprintf(name, 16, "manifest.%u", copy & 1);
 }
 
+/* What a killed start wrote may not be durable yet, and what a failed flush left in the page cache never will be: neither may be believed,
+ * because the other copy is written over next. */
+static int from_disk(int fd)
+{
+    int e = fsync(fd);
+    if (e == 0)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return e;
+}
+
 static int file_manifest_read(struct hf_backend *backend, unsigned copy, void *buf, uint32_t *bytes)
 {
     struct hf_file *file = file_of(backend);
@@ -120,7 +130,7 @@ static int file_manifest_read(struct hf_backend *backend, unsigned copy, void *b
         *bytes = 0;
         return 0;
     }
-    ssize_t n = fd < 0 ? -1 : pread(fd, buf, *bytes, 0);
+    ssize_t n = fd < 0 || (!file->read_only && from_disk(fd) != 0) ? -1 : pread(fd, buf, *bytes, 0);
     int saved = errno;
     if (fd >= 0)
         close(fd);

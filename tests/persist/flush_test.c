@@ -36,12 +36,13 @@ static uint64_t lost_bytes;
 int posix_fadvise(int fd, off_t offset, off_t bytes, int advice)
 {
     static const uint8_t zeros[16384];
-    char path[64];
+    char path[64], name[256] = "";
     assert_int_equal(offset, 0);
     assert_int_equal(bytes, 0);
     assert_int_equal(advice, POSIX_FADV_DONTNEED);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int again = lost_bytes == 0 ? -1 : open(path, O_WRONLY | O_CLOEXEC);
+    bool segment = readlink(path, name, sizeof name - 1) > 0 && strstr(name, "/log-") != NULL && strstr(name, ".seg") != NULL;
+    int again = lost_bytes == 0 || !segment ? -1 : open(path, O_WRONLY | O_CLOEXEC);
     if (again >= 0) {
         assert_int_equal(pwrite(again, zeros, lost_bytes, (off_t)(sizeof zeros - lost_bytes)), lost_bytes);
         close(again);
