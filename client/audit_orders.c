@@ -165,6 +165,15 @@ static void order_limits_count(struct hf_audited *a, struct hf_audit_order *orde
         windows[i] = limit_count(a, hf_audit_cell_at(a->model, line[i].cell), customer, line[i].quantity);
 }
 
+/* Held again after it expired. An order from before there were any policies has no place for its windows. */
+static void order_limits_count_again(struct hf_audited *a, struct hf_audit_order *order)
+{
+    struct hf_audit_key key = hf_audit_key_of_id(order->id);
+    const struct hf_audit_payment *payment = hf_audit_rows_find(&a->model->payments, &key);
+    if (payment && (order->flags & HF_AUDIT_COUNTED) != 0)
+        order_limits_count(a, order, payment->customer);
+}
+
 static bool place_limits(struct hf_audited *a, struct hf_audit_order *order)
 {
     struct hf_audit_key key = hf_audit_key_of_id(order->id);
@@ -292,8 +301,10 @@ void hf_audit_verb(struct hf_audited *a)
         order->flags |= HF_AUDIT_SHIPPED;
     if (transition->movement == MOVE_RELEASE || transition->movement == MOVE_UNCOMMIT)
         order_limits_give_back(a, order);
-    if (transition->movement == MOVE_HOLD_COMMITTED)
+    if (transition->movement == MOVE_HOLD_COMMITTED) {
         order_require_promise(a, order);
+        order_limits_count_again(a, order);
+    }
     if (command->opcode == HF_SETTLE || command->opcode == HF_PAYMENT_RESULT)
         money(a, order->id);
     touches_compare(a);

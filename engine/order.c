@@ -69,6 +69,8 @@ void hf_order_move(struct hf_run *run, struct hf_order *order, enum hf_move move
         if (back && line->window != HF_WINDOW_NONE) {
             hf_limit_give_back(run->engine, p, order->customer, line, run->step->quota);
             line->window = HF_WINDOW_NONE;
+        } else if (move == HF_MOVE_REHOLD && hf_sku_at(p, cell->sku_slot)->per_customer != 0) {
+            line->window = hf_limit_count(run->engine, p, order->customer, cell->sku_slot, line->quantity, run->step->quota, run->now_ns);
         }
     }
 }
@@ -179,7 +181,7 @@ static const struct transition {
     {HF_CANCEL, 0, ORD(CONFIRMED), PAY(CAPTURED), HF_CANCELLED, HF_PAY_REFUND_DUE, 0, HF_MOVE_UNALLOCATE, HF_INTENT_REFUND, 0},
 };
 
-/* Instead of a REHOLD that finds no stock: the money is to go back. */
+/* Instead of a REHOLD that finds no stock, or beyond what the customer may have: the money is to go back. */
 static const struct transition stock_lost = {.opcode = HF_SETTLE, .to_payment = HF_PAY_REFUND_DUE, .intent = HF_INTENT_REFUND};
 
 static const struct transition *transition_of(const struct hf_command *command, const struct hf_order *order)
@@ -206,6 +208,32 @@ static bool rehold_fits(const struct hf_run *run, struct hf_order *order)
                 wanted += same->quantity;
         if (wanted > hf_cell_available(hf_cell_at(hf_line_partition(run->engine, line), line->cell)))
             return false;
+    }
+    return true;
+}
+
+/* Whether the customer may have all of the order's units once more; *counters are then to be made. The sum stands at a SKU's last line. */
+static bool rehold_allowed(const struct hf_run *run, struct hf_order *order, uint32_t *counters)
+{
+    struct hf_order_walk walk, other;
+    for (struct hf_order_line *line = hf_order_line_first(&walk, run->home, order); line; line = hf_order_line_next(&walk)) {
+        const struct hf_partition *p = hf_line_partition(run->engine, line);
+        uint32_t sku_slot = hf_cell_at(p, line->cell)->sku_slot;
+        const struct hf_sku_row *sku = hf_sku_at(p, sku_slot);
+        uint64_t wanted = 0;
+        bool last = true;
+        if (sku->per_customer == 0)
+            continue;
+        for (struct hf_order_line *same = hf_order_line_first(&other, run->home, order); same; same = hf_order_line_next(&other)) {
+            if (!hf_sku_equal(&same->sku, &line->sku))
+                continue;
+            wanted += same->quantity;
+            last = other.index <= walk.index;
+        }
+        uint32_t slot = hf_limit_find(run->engine, p, order->customer, sku_slot);
+        if (last && hf_limit_units(p, slot, hf_limit_window(sku, run->now_ns)) + wanted > sku->per_customer)
+            return false;
+        *counters += last && slot == 0;
     }
     return true;
 }
@@ -373,9 +401,10 @@ static bool judge_verb(struct hf_run *run, struct hf_order *order, const struct 
         return hf_refuse(run, HF_TOO_MANY, 0);
     if ((*t)->move == HF_MOVE_SHIP && !ship_fits(run, order))
         return hf_refuse(run, HF_OVERFLOW, 0);
-    if ((*t)->move == HF_MOVE_REHOLD && !rehold_fits(run, order))
+    uint32_t counters = 0;
+    if ((*t)->move == HF_MOVE_REHOLD && (!rehold_fits(run, order) || !rehold_allowed(run, order, &counters)))
         *t = &stock_lost;
-    return hf_room(run, HF_TABLE_COMMAND_IDS, 1);
+    return hf_room(run, HF_TABLE_COMMAND_IDS, 1) && hf_room(run, HF_TABLE_LIMITS, (*t)->move == HF_MOVE_REHOLD ? counters : 0);
 }
 
 static void change_states(struct hf_order *order, const struct transition *t, uint64_t now_ns)

@@ -53,9 +53,9 @@ static inline unsigned hf_opcode_family(uint16_t opcode)
 }
 
 enum hf_flag {
-    HF_FLAG_FORCE = 1,          /* adjust and set: below zero or below what is promised is allowed, flagged OVERSOLD */
+    HF_FLAG_FORCE = 1, /* adjust and set: below zero is allowed; set: by another source than the cell's, which it is from then on */
     HF_FLAG_EXPECT_VERSION = 2, /* set: refuse with STALE_VERSION unless the cell has this version */
-    HF_FLAG_SOURCE = 4,         /* set: NOT_APPLIED unless the sequence is newer than the source's last one */
+    HF_FLAG_SOURCE = 4,         /* set: NOT_APPLIED unless the cell follows this source, or none yet, and the sequence is newer */
     HF_FLAG_STALE_OK = 8,       /* queries: answer at once, without waiting for the durability of what was read */
 };
 

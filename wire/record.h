@@ -43,7 +43,7 @@ enum { HF_RECORD_VERSION = 1 };
 /*  offset size
  *    0      4   location
  *    4      4   quantity      units this line granted, released, shipped, received...; magnitude of an adjust or set
- *    8      8   cell_version  changes of the cell, first 1
+ *    8      8   cell_version  changes of the cell, first 1; lines of one cell are one change when placed, each its own afterwards
  *   16      4   sellable      i32, after the step
  *   20      4   reserved
  *   24      4   allocated

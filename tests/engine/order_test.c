@@ -189,6 +189,65 @@ static void settle_after_expiry_without_stock_owes_the_money_back(void **state)
     done(kit);
 }
 
+static void limit_customer(struct kit *kit, uint32_t units)
+{
+    struct hf_command *command = kit_begin(kit, HF_DEFINE_POLICY, kit_sku_id(kit, 1));
+    kit_line(command, kit_sku(1), 0, 0);
+    command->body.policy.per_customer = units;
+    assert_int_equal(kit_step(kit, command), HF_OK);
+}
+
+static void units_held_again_count_for_their_customer(void **state)
+{
+    (void)state;
+    struct kit *kit = shop();
+    limit_customer(kit, 3);
+    struct hf_command *command = kit_place_begin(kit, kit_sku_id(kit, 1), 1000);
+    struct hf_id id = command->id;
+    kit_line(command, kit_sku(1), 1, 1);
+    kit_line(command, kit_sku(1), 1, 1);
+    assert_int_equal(kit_step(kit, command), HF_OK);
+    kit->now_ns += 2 * KIT_S;
+    kit_sweep(kit);
+    assert_int_equal(kit_settle(kit, id, 100), HF_OK);
+    assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 2, 1000), HF_LIMIT_PER_CUSTOMER);
+    assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 1, 1000), HF_OK);
+    assert_int_equal(kit_cancel(kit, id), HF_OK);
+    assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 2, 1000), HF_OK);
+    done(kit);
+}
+
+static void settle_after_expiry_beyond_the_limit_of_its_customer_owes_the_money_back(void **state)
+{
+    (void)state;
+    struct kit *kit = shop();
+    limit_customer(kit, 3);
+    struct hf_id id = held(kit, 3, 1000);
+    kit->now_ns += 2 * KIT_S;
+    kit_sweep(kit);
+    struct hf_id second = held(kit, 3, 1000);
+    assert_int_equal(kit_settle(kit, id, 100), HF_STOCK_LOST);
+    states_are(kit, HF_EXPIRED, HF_PAY_REFUND_DUE, 0);
+    assert_int_equal(kit_settle(kit, second, 100), HF_OK);
+    assert_int_equal(kit_cell(kit, 1, 1).allocated, 3);
+    done(kit);
+}
+
+static void units_held_again_count_under_a_limit_that_came_later(void **state)
+{
+    (void)state;
+    struct kit *kit = shop();
+    struct hf_id id = held(kit, 2, 1000);
+    kit->now_ns += 2 * KIT_S;
+    kit_sweep(kit);
+    limit_customer(kit, 2);
+    assert_int_equal(kit_settle(kit, id, 100), HF_OK);
+    assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 1, 1000), HF_LIMIT_PER_CUSTOMER);
+    limit_customer(kit, 0);
+    assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 1, 1000), HF_OK);
+    done(kit);
+}
+
 /* Goes to the nanosecond at which the home has an EXPIRE to give, and makes it. */
 static void until_expiry(struct kit *kit, struct hf_id id, struct hf_command *expire)
 {
@@ -396,6 +455,9 @@ int main(void)
         cmocka_unit_test(a_failed_payment_can_be_settled_again),
         cmocka_unit_test(settle_after_expiry_holds_again_when_there_is_stock),
         cmocka_unit_test(settle_after_expiry_without_stock_owes_the_money_back),
+        cmocka_unit_test(units_held_again_count_for_their_customer),
+        cmocka_unit_test(settle_after_expiry_beyond_the_limit_of_its_customer_owes_the_money_back),
+        cmocka_unit_test(units_held_again_count_under_a_limit_that_came_later),
         cmocka_unit_test(expiry_and_settle_at_the_same_nanosecond_have_one_end),
         cmocka_unit_test(expiry_and_cancel_at_the_same_nanosecond_have_one_end),
         cmocka_unit_test(a_hold_past_its_end_lives_until_its_record),
