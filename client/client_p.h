@@ -41,7 +41,7 @@ struct hf_batch {
     uint64_t number;  /* serial of its request, once sealed */
     uint64_t session; /* for which it is sealed, else 0 */
     uint64_t submitted_ns, deadline_ns;
-    uint64_t sent_ns, resend_at_ns; /* datagrams */
+    uint64_t first_sent_ns, resend_at_ns; /* datagrams */
     void (*done)(void *context, const struct hf_reply *reply);
     void *context;
 };

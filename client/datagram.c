@@ -131,12 +131,13 @@ static uint64_t resend_after_ns(const struct hf_session *session, unsigned tries
     return wait_ns + hf_random_below(&session->client->random, wait_ns / 8 + 1);
 }
 
-/* RFC 6298, section 2; a request that was sent twice tells nothing (Karn's rule). */
+/* RFC 6298, section 2. Of a request that was sent twice the time since the first counts: the engine answers once, so the answer is most often
+ * the first one's, and if only quick answers counted, an engine that got slower would be asked everything twice for ever. */
 void hf_datagram_answered(struct hf_session *session, const struct hf_batch *batch)
 {
-    if (batch->tries != 1)
+    if (batch->tries > 2)
         return;
-    uint64_t now_ns = session->client->loop->now_ns, rtt_ns = now_ns > batch->sent_ns ? now_ns - batch->sent_ns : 0;
+    uint64_t now_ns = session->client->loop->now_ns, rtt_ns = now_ns > batch->first_sent_ns ? now_ns - batch->first_sent_ns : 0;
     if (session->srtt_ns == 0) {
         session->srtt_ns = rtt_ns;
         session->rttvar_ns = rtt_ns / 2;
@@ -153,7 +154,8 @@ static void was_sent(struct hf_session *session, struct hf_batch *batch, uint64_
     status->frames_resent += batch->was_sent;
     status->frames_sent++;
     batch->was_sent = true;
-    batch->sent_ns = now_ns;
+    if (batch->tries == 0)
+        batch->first_sent_ns = now_ns;
     batch->resend_at_ns = now_ns + resend_after_ns(session, batch->tries);
     batch->tries = (uint8_t)(batch->tries + (batch->tries < UINT8_MAX));
     if (batch->resend_at_ns < session->resend_at_ns)
