@@ -14,6 +14,7 @@
 
 enum { EVENTS_MAX = 256, FRAMES_DEFAULT = 64, FRAMES_MOST = 65535 };
 static const uint64_t tick_ns = 5000000, deadline_default_ns = 10000000000, connect_default_ns = 5000000000;
+static const uint64_t detour_ns = 1000000000;
 
 static uint64_t clock_read_ns(clockid_t clock)
 {
@@ -276,6 +277,28 @@ static struct hf_session *shard_session(struct hf_client *client, unsigned shard
     return *session;
 }
 
+/* What waited for a shard's session goes over the main connection. */
+static void retire(struct hf_session *session)
+{
+    hf_session_disconnect(session, 0);
+    hf_session_move(session, session->client->sessions[0]);
+    session->state = HF_SESSION_UNUSED;
+}
+
+/* A shard's own port may be out of reach where the main one is not: behind a firewall, or a forwarded port. */
+void hf_client_detour(struct hf_session *session, uint64_t now_ns)
+{
+    struct hf_client *client = session->client;
+    if (session->state == HF_SESSION_OPEN || client->sessions[0]->state != HF_SESSION_OPEN)
+        session->astray_since_ns = 0;
+    else if (session->astray_since_ns == 0)
+        session->astray_since_ns = now_ns;
+    else if (session->state != HF_SESSION_UNUSED && now_ns - session->astray_since_ns >= detour_ns) {
+        client->session_of_shard[session->shard] = 0;
+        retire(session);
+    }
+}
+
 void hf_client_welcomed(struct hf_client *client, const struct hf_welcome *welcome)
 {
     client->welcome = *welcome;
@@ -291,12 +314,9 @@ void hf_client_welcomed(struct hf_client *client, const struct hf_welcome *welco
         own = own && shard_session(client, shard);
         client->session_of_shard[shard] = own ? (uint8_t)(1 + shard) : 0;
         if (!own && client->sessions[1 + shard]) {
-            /* The engine came back with other shards: what waited for this one goes over the main connection. */
-            struct hf_session *gone = client->sessions[1 + shard];
-            hf_session_disconnect(gone, 0);
-            hf_session_move(gone, client->sessions[0]);
-            gone->state = HF_SESSION_UNUSED;
+            retire(client->sessions[1 + shard]); /* the engine came back with other shards */
         } else if (own && client->sessions[1 + shard]->state == HF_SESSION_UNUSED) {
+            client->sessions[1 + shard]->astray_since_ns = 0;
             hf_session_connect(client->sessions[1 + shard]);
         }
     }

@@ -81,7 +81,8 @@ struct hf_session {
     struct hf_batch *queue_first, *queue_last;
     uint64_t deadline_first_ns; /* no batch here is due before */
     uint64_t retry_at_ns, attempt_ends_ns, backoff_ns;
-    uint8_t *partial; /* HF_FRAME_BYTES_MAX: the beginning of a frame whose end has not come */
+    uint64_t astray_since_ns; /* a shard's: not open although the main one is; 0: not so */
+    uint8_t *partial;         /* HF_FRAME_BYTES_MAX: the beginning of a frame whose end has not come */
     uint32_t partial_bytes;
     uint8_t hello[sizeof(struct hf_frame) + sizeof(struct hf_hello)];
     uint32_t hello_left;
@@ -142,6 +143,8 @@ void hf_batch_finish(struct hf_batch *batch, struct hf_reply *reply);
 void hf_batch_release(struct hf_batch *batch);
 /* WELCOME of the main session: opens, maps and retires sessions. */
 void hf_client_welcomed(struct hf_client *client, const struct hf_welcome *welcome);
+/* Gives up a shard's session that does not come about while the main one is open: its commands take the main one. */
+void hf_client_detour(struct hf_session *session, uint64_t now_ns);
 
 /* session.c: the state of one session, without a socket's details */
 struct hf_session *hf_session_create(struct hf_client *client, unsigned index);

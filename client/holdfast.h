@@ -8,7 +8,8 @@
  * hf_client_submit() queues it, hf_loop_poll() sends it and later calls back with the answers, which are read in place too.
  *
  * A connection that breaks is made anew, and what was not answered is sent again: under its old request numbers where the engine still
- * knows the session, as new frames where it does not. Ids make both safe, so every command that changes something carries one of
+ * knows the session, as new frames where it does not. What a shard's own port refuses for a second, while the engine can be reached, goes
+ * over the main connection until that one is made anew. Ids make all this safe, so every command that changes something carries one of
  * hf_client_id().
  *
  * Functions return 0 or a negative enum hf_error; hf_client_error() has the sentence. */

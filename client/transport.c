@@ -283,6 +283,8 @@ void hf_session_tick(struct hf_session *session, uint64_t now_ns)
         hf_client_fail(session->client, HF_E_TIMEOUT, "%s does not answer", session->client->server);
         hf_session_disconnect(session, session->backoff_ns);
     }
+    if (!session->is_main)
+        hf_client_detour(session, now_ns);
     if (session->client->datagram_ops)
         hf_datagram_tick(session, now_ns);
     hf_session_deadlines(session, now_ns);

@@ -345,6 +345,30 @@ static void one_session_takes_everything_when_told_so(void **state)
     peer_stop(peer);
 }
 
+static void what_a_shard_out_of_reach_would_get_goes_over_the_main_connection(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(&(struct peer_options){.shards = 3, .shards_unreachable = true});
+    struct hf_client *client = connected_client(peer, (struct hf_client_options){0});
+    struct outcome outcome = {0};
+    struct peer_seen seen;
+    char sku[16];
+    for (unsigned round = 1; round <= 2; round++) {
+        for (int i = 0; i < 15; i++) {
+            snprintf(sku, sizeof sku, "sku-%d", i);
+            submit_place(client, sku, 1, &outcome);
+        }
+        poll_until(client, &outcome.replies, 15 * round);
+    }
+    peer_seen(peer, &seen);
+    assert_int_equal(outcome.errors, 0);
+    assert_int_equal(seen.connections, 1);
+    assert_int_equal(seen.commands, 30);
+    assert_int_equal(seen.repeated_ids, 0);
+    hf_client_destroy(client);
+    peer_stop(peer);
+}
+
 static void greeted_with(enum peer_greeting greeting, int error, const char *sentence)
 {
     struct peer *peer = peer_start(&(struct peer_options){.greeting = greeting});
@@ -472,6 +496,7 @@ int main(void)
         cmocka_unit_test(a_late_answer_gives_the_slot_back),
         cmocka_unit_test(each_shard_gets_the_commands_of_its_partitions),
         cmocka_unit_test(one_session_takes_everything_when_told_so),
+        cmocka_unit_test(what_a_shard_out_of_reach_would_get_goes_over_the_main_connection),
         cmocka_unit_test(what_is_no_holdfast_server_is_called_so),
         cmocka_unit_test(nobody_listening_is_said_at_once),
         cmocka_unit_test(answers_that_do_not_add_up_break_the_connection_with_a_sentence),

@@ -279,7 +279,7 @@ static void *serve(void *argument)
         unsigned shards = peer->shards;
         polls[0] = (struct pollfd){peer->wake, POLLIN, 0};
         for (unsigned i = 0; i < shards; i++)
-            polls[1 + i] = (struct pollfd){peer->listeners[i], POLLIN, 0};
+            polls[1 + i] = (struct pollfd){i > 0 && peer->options.shards_unreachable ? -1 : peer->listeners[i], POLLIN, 0};
         for (unsigned i = 0; i < CONNECTIONS; i++)
             polls[1 + shards + i] = (struct pollfd){peer->lines[i].fd, POLLIN, 0};
         poll(polls, 1 + shards + CONNECTIONS, -1);
@@ -309,7 +309,9 @@ static void listen_on_free_port(struct peer *peer, unsigned shard)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof address;
     peer->listeners[shard] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(peer->listeners[shard], (struct sockaddr *)&address, sizeof address) != 0 || listen(peer->listeners[shard], 128) != 0 ||
+    bool refuses = shard > 0 && peer->options.shards_unreachable;
+    if (bind(peer->listeners[shard], (struct sockaddr *)&address, sizeof address) != 0 ||
+        (!refuses && listen(peer->listeners[shard], 128) != 0) ||
         getsockname(peer->listeners[shard], (struct sockaddr *)&address, &bytes) != 0) {
         perror("peer");
         abort();
