@@ -53,10 +53,11 @@ struct load {
     unsigned turn; /* the connection that gets the next order */
     uint64_t verbs_room, total;
     uint64_t start_ns, last_answer_ns, last_heard_ns, places_inflight;
-    bool blocked; /* an order is due and no connection has a frame for it */
+    uint64_t frames_inflight, waiting_ns; /* since when the oldest silence lasts, while frames are in flight */
+    bool blocked;                         /* an order is due and no connection has a frame for it */
 };
 
-static const uint64_t connect_ns = 3000000000, settle_down_ns = 2000000000, gone_ns = 10000000000;
+static const uint64_t connect_ns = 3000000000, settle_down_ns = 2000000000, gone_ns = 10000000000, patience_default_ns = 30000000000;
 static const uint64_t no_deadline_ns = 86400000000000;
 static const char payment_reference[] = "load";
 
@@ -278,8 +279,9 @@ static void frame_done(void *context, const struct hf_reply *reply)
     struct frame *frame = context;
     struct connection *connection = frame->connection;
     connection->inflight--;
+    connection->load->frames_inflight--;
     if (!reply->error) {
-        connection->load->last_answer_ns = reply->answered_ns;
+        connection->load->last_answer_ns = connection->load->waiting_ns = reply->answered_ns;
         read_answers(connection, frame, reply);
     }
     frame->next = connection->free;
@@ -293,6 +295,8 @@ static void send_frame(struct connection *connection, unsigned shard)
     struct frame *frame = connection->open[shard];
     connection->open[shard] = NULL;
     connection->inflight++;
+    if (connection->load->frames_inflight++ == 0)
+        connection->load->waiting_ns = hf_loop_now_ns(connection->load->loop);
     connection->load->report->frames++;
     hf_client_submit(connection->client, frame->batch, 0, frame_done, frame);
 }
@@ -508,6 +512,14 @@ static bool wait_for_connections(struct load *load)
     }
 }
 
+/* Connected, and yet nothing comes: an engine that stands still would otherwise be waited for without end. */
+static bool fell_silent(struct load *load, uint64_t now_ns)
+{
+    uint64_t patience_ns = load->options->patience_ns ? load->options->patience_ns : patience_default_ns;
+    load->report->silent = load->report->silent || (load->frames_inflight > 0 && now_ns - load->waiting_ns > patience_ns);
+    return load->report->silent;
+}
+
 static bool has_work(const struct load *load)
 {
     for (unsigned i = 0; i < load->options->connections; i++) {
@@ -525,7 +537,7 @@ static void run(struct load *load)
     uint64_t look_at_ns = 0, give_up_ns = UINT64_MAX;
     for (;;) {
         uint64_t now_ns = hf_loop_now_ns(load->loop);
-        bool stopping = now_ns >= stop_at_ns || told_to_stop(load) ||
+        bool stopping = now_ns >= stop_at_ns || told_to_stop(load) || fell_silent(load, now_ns) ||
                         (now_ns - load->last_heard_ns > gone_ns && now_ns - load->last_answer_ns > gone_ns);
         if (now_ns >= look_at_ns) {
             look_at_connections(load);
@@ -582,6 +594,11 @@ static void sum_up(struct load *load)
         if (*error)
             snprintf(report->error, sizeof report->error, "%s", error);
     }
+    if (!report->connected && !*report->error)
+        snprintf(report->error, sizeof report->error, "%s does not answer", load->options->server);
+    if (report->silent)
+        snprintf(report->error, sizeof report->error, "%s has not answered for %g s", load->options->server,
+                 (double)(load->options->patience_ns ? load->options->patience_ns : patience_default_ns) / 1e9);
     if (load->acked.failed) {
         report->errors++;
         snprintf(report->error, sizeof report->error, "%s cannot be written any more", load->options->acked_path);

@@ -25,6 +25,7 @@ struct hf_load_options {
     uint64_t seed;
     uint64_t linger_ns;       /* a frame that is not full waits this long for more orders */
     uint64_t warmup_ns;       /* answers before do not enter the latencies */
+    uint64_t patience_ns;     /* ends the run when commands have waited this long and nothing was answered; 0: 30 s */
     const char *acked_path;   /* NULL: none */
     const volatile int *stop; /* not NULL: ends the run when it becomes nonzero */
 };
@@ -35,6 +36,7 @@ struct hf_load_verbs {
 
 struct hf_load_report {
     bool connected; /* at least once */
+    bool silent;    /* the run ended because the server did not answer any more, though connected */
     uint64_t orders, granted, shorted, busy, refused[HF_RESULT_COUNT], repeated;
     uint64_t errors;     /* broken connections and protocol errors after the first connection */
     uint64_t unanswered; /* orders sent without an answer at the end */

@@ -26,7 +26,7 @@ static void catch_signals(void)
 struct arguments {
     const char *trace, *acked;
     uint64_t connections, batch, inflight, ttl_ms, linger_us;
-    double warmup_s;
+    double warmup_s, patience_s;
     bool has_seed, has_speed, has_synthetic;
     struct hf_load_options load;
 };
@@ -46,6 +46,8 @@ static int check(const struct hf_tool *tool, struct arguments *a)
         return hf_tool_usage(tool, "--zipf is 0 or more, --speed more than 0");
     if (!(load->rate >= 0) || !(load->seconds >= 0) || load->rate > 1e9 || load->seconds > 1e7 || !(a->warmup_s >= 0) || a->warmup_s > 1e7)
         return hf_tool_usage(tool, "--rate, --seconds and --warmup are 0 or more");
+    if (!(a->patience_s >= 0.001) || a->patience_s > 1e7)
+        return hf_tool_usage(tool, "--patience is 0.001 to 10000000 seconds");
     if (!(load->settle_percent >= 0) || !(load->cancel_percent >= 0) || load->settle_percent + load->cancel_percent > 100)
         return hf_tool_usage(tool, "--settle and --cancel are percentages of 100 together at most");
     if (a->ttl_ms < 1 || a->ttl_ms > UINT32_MAX)
@@ -69,6 +71,7 @@ static void settle_options(const struct hf_tool *tool, struct arguments *a)
     load->ttl_ms = (uint32_t)a->ttl_ms;
     load->linger_ns = a->linger_us * 1000;
     load->warmup_ns = (uint64_t)(a->warmup_s * 1e9);
+    load->patience_ns = (uint64_t)(a->patience_s * 1e9);
     load->acked_path = a->acked;
     load->stop = &stopped;
     if (!a->has_seed)
@@ -146,7 +149,7 @@ static int run(const struct hf_tool *tool, struct arguments *a)
         status = hf_tool_fail(tool, HF_EXIT_USAGE, "%s", report->error);
     } else {
         hf_tool_print(tool, report_json(report));
-        if (!report->connected)
+        if (!report->connected || report->silent)
             status = hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "%s", report->error);
     }
     a->load.trace = NULL;
@@ -161,13 +164,15 @@ int hf_tool_load(struct hf_tool *tool, int argc, char **argv)
     tool->usage = "load [--trace FILE [--speed X]] | [--skus N --zipf S --lines N --qty N]\n"
                   "            --connections C --batch B --inflight F [--rate R] [--seconds S | --orders N]\n"
                   "            [--settle PCT] [--cancel PCT] [--ttl MS] [--seed N] [--acked FILE] [--linger US] [--warmup S]\n"
+                  "            [--patience S]\n"
                   "  --rate R        open loop at R orders/s by intended send times; 0: closed loop; none: a trace's own times / --speed\n"
                   "  --inflight F    frames in flight on each connection, each of up to --batch orders\n"
                   "  --settle PCT    share of granted orders that is settled, captured and shipped; --cancel: that is cancelled\n"
                   "  --acked FILE    appends `id RESULT` (place) and `id VERB RESULT` (others) as answers arrive\n"
                   "  --linger US     how long a frame that is not full waits for more orders (open loop), default 50\n"
-                  "  --warmup S      answers of the first S seconds do not enter the latencies";
-    struct arguments a = {.connections = 1, .batch = 1, .inflight = 1, .ttl_ms = 900000, .linger_us = 50};
+                  "  --warmup S      answers of the first S seconds do not enter the latencies\n"
+                  "  --patience S    ends with exit 3 when commands wait and nothing was answered for S seconds, default 30";
+    struct arguments a = {.connections = 1, .batch = 1, .inflight = 1, .ttl_ms = 900000, .linger_us = 50, .patience_s = 30};
     a.load = (struct hf_load_options){.speed = 1, .skus = 1000, .lines = 1, .quantity = 1};
     struct hf_load_options *load = &a.load;
     const struct hf_tool_option options[] = {
@@ -190,6 +195,7 @@ int hf_tool_load(struct hf_tool *tool, int argc, char **argv)
         {"--acked", HF_KIND_TEXT, &a.acked},
         {"--linger", HF_KIND_U64, &a.linger_us},
         {"--warmup", HF_KIND_REAL, &a.warmup_s},
+        {"--patience", HF_KIND_REAL, &a.patience_s},
     };
     int failed = hf_tool_options(tool, argc, argv, options, sizeof options / sizeof options[0]);
     if (!failed)

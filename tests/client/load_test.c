@@ -215,6 +215,36 @@ static void a_silent_server_leaves_orders_unanswered_and_the_run_ends(void **sta
     peer_stop(peer);
 }
 
+static void a_server_that_falls_silent_ends_a_run_that_has_no_other_end(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(&(struct peer_options){.mute = true});
+    struct hf_load_options options = small;
+    options.patience_ns = 50000000;
+    struct hf_load_report *report = run(options, peer);
+    assert_true(report->connected);
+    assert_true(report->silent);
+    assert_int_equal(report->unanswered, 3 * 2 * 8);
+    assert_non_null(strstr(report->error, "has not answered for 0.05 s"));
+    free(report);
+    peer_stop(peer);
+}
+
+static void orders_that_are_far_apart_are_no_silence(void **state)
+{
+    (void)state;
+    struct peer *peer = peer_start(&(struct peer_options){0});
+    struct hf_load_options options = small;
+    options.patience_ns = 100000000;
+    options.rate = 4;
+    options.orders = 3;
+    struct hf_load_report *report = run(options, peer);
+    assert_false(report->silent);
+    assert_int_equal(report->granted, 3);
+    free(report);
+    peer_stop(peer);
+}
+
 static void nobody_there_is_not_connected(void **state)
 {
     (void)state;
@@ -243,6 +273,8 @@ int main(void)
         cmocka_unit_test(a_trace_is_sent_by_its_times_and_repeated_under_new_ids),
         cmocka_unit_test(a_connection_that_breaks_costs_no_order),
         cmocka_unit_test(a_silent_server_leaves_orders_unanswered_and_the_run_ends),
+        cmocka_unit_test(a_server_that_falls_silent_ends_a_run_that_has_no_other_end),
+        cmocka_unit_test(orders_that_are_far_apart_are_no_silence),
         cmocka_unit_test(nobody_there_is_not_connected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

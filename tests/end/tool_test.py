@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import harness
 
@@ -183,6 +184,25 @@ class Tool(harness.EndTest):
                                                                        'ship', 'cancel'},
                          set())
         self.audit_clean(self.engine, acked)
+
+    def test_a_load_without_an_end_in_time_ends_when_the_engine_falls_silent(self):
+        self.stock(self.engine, 10, 1000)
+        self.engine.process.send_signal(signal.SIGSTOP)
+        try:
+            # The kernel takes the connections all the same. It waits 3 s for a WELCOME, hence only at the full count.
+            if harness.FULL:
+                self.refused(3, 'load', '--skus', 10, '--rate', 0, '--orders', 100, '--patience', 0.3, said=['does not answer'])
+            self.engine.process.send_signal(signal.SIGCONT)
+            load = harness.start_tool(self.engine.address, 'load', '--skus', 10, '--rate', 100, '--orders', 100000, '--patience', 0.3,
+                                      '--acked', self.write('acked', ''))
+            self.eventually(lambda: os.path.getsize(os.path.join(self.directory, 'acked')) > 0, 'an answer')
+            self.engine.process.send_signal(signal.SIGSTOP)
+            out, err = load.communicate(timeout=harness.WAIT_S)
+            self.assertEqual(load.returncode, 3, out + err)
+            self.assertIn('has not answered for 0.3 s', err)
+            self.assertGreater(json.loads(out)['unanswered'], 0)
+        finally:
+            self.engine.process.send_signal(signal.SIGCONT)
 
     def test_a_load_ends_when_the_engine_is_gone(self):
         self.tool(self.engine, 'stock', 'import', self.file)
