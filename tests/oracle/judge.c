@@ -42,7 +42,7 @@ static uint64_t judge_name(const struct hf_command *command)
 {
     uint16_t bytes;
     if (!has_extension(command, HF_EXT_NAME, &bytes))
-        return hf_bit(HF_OK) | hf_bit(HF_BAD_EXTENSION);
+        return hf_bit(HF_OK);
     return bytes == 0 || bytes > 40 ? hf_bit(HF_OK) | hf_bit(HF_BAD_EXTENSION) : hf_bit(HF_OK);
 }
 
@@ -78,7 +78,6 @@ static uint64_t judge_define(const struct hf_view *view, const struct hf_command
 /* What a bucket may become: OK, OVERFLOW, BELOW_ZERO. */
 static uint64_t judge_bucket(const struct hf_view *view, const struct hf_command *command, const struct hf_m_cell *cell, __int128 becomes)
 {
-    const struct hf_line *line = hf_command_lines(command);
     int64_t was = cell ? cell->bucket[command->arg] : 0, sum = 0;
     for (int i = 0; cell && i < 3; i++)
         sum += cell->bucket[i];
@@ -88,33 +87,23 @@ static uint64_t judge_bucket(const struct hf_view *view, const struct hf_command
     uint64_t results = on_hand > INT32_MAX || on_hand < INT32_MIN ? hf_bit(HF_OVERFLOW) : 0;
     if (command->opcode == HF_RECEIVE || (command->flags & HF_FLAG_FORCE))
         return results | hf_bit(HF_OK) | hf_model_judge_full(view, command);
-    int64_t promised = command->arg == HF_SELLABLE && cell ? cell->reserved + cell->allocated : 0;
-    int64_t safety = command->arg == HF_SELLABLE ? hf_model_view_safety(view, &line->sku, cell) : 0;
-    bool rises = becomes >= was;
     if (becomes < 0)
-        return results | hf_bit(HF_BELOW_ZERO) | (rises ? hf_bit(HF_OK) : 0);
-    if (becomes < promised + safety)
-        results |= hf_bit(HF_BELOW_ZERO);
+        return results | hf_bit(HF_BELOW_ZERO) | (becomes >= was ? hf_bit(HF_OK) : 0);
     return results | hf_bit(HF_OK) | hf_model_judge_full(view, command);
 }
 
-/* What stands against a set: results that are certain, or 0; *loose gets those that are only possible. */
-static uint64_t judge_set_order(const struct hf_view *view, const struct hf_command *command, const struct hf_m_cell *cell, uint64_t *loose)
+/* What stands against a set, or 0. A cell follows the source that set it first, until another takes its place by force. */
+static uint64_t judge_set_order(const struct hf_command *command, const struct hf_m_cell *cell)
 {
-    const struct hf_line *line = hf_command_lines(command);
     uint64_t version = cell ? cell->version : 0;
+    bool force = command->flags & HF_FLAG_FORCE;
     if ((command->flags & HF_FLAG_EXPECT_VERSION) && command->body.stock.version != version)
         return hf_bit(HF_STALE_VERSION);
-    if (!(command->flags & HF_FLAG_SOURCE))
+    if (!(command->flags & HF_FLAG_SOURCE) || !cell || !cell->followed)
         return 0;
-    struct hf_key key = hf_model_key_source(&line->sku, line->location, command->body.stock.source);
-    const struct hf_m_source *source = hf_model_store_at(&view->oracle->store[HF_SOURCES], &key, view->position);
-    bool stale = source && command->body.stock.sequence <= source->sequence;
-    /* A cell that follows another source: README.md, "What is left open". */
-    bool other = cell && cell->source != 0 && cell->source != command->body.stock.source;
-    if (stale || other)
-        *loose |= hf_bit(HF_NOT_APPLIED);
-    return stale && !(other && (command->flags & HF_FLAG_FORCE)) ? hf_bit(HF_NOT_APPLIED) : 0;
+    if (cell->source != command->body.stock.source)
+        return force ? 0 : hf_bit(HF_NOT_APPLIED);
+    return command->body.stock.sequence <= cell->sequence ? hf_bit(HF_NOT_APPLIED) : 0;
 }
 
 static bool set_reserved(const struct hf_command *command)
@@ -141,7 +130,7 @@ static uint64_t judge_stock(const struct hf_view *view, const struct hf_command 
         return loose | hf_bit(HF_UNKNOWN_LOCATION);
     const struct hf_m_cell *cell = hf_model_view_cell(view, &line->sku, line->location);
     if (command->opcode == HF_SET) {
-        uint64_t stale = judge_set_order(view, command, cell, &loose);
+        uint64_t stale = judge_set_order(command, cell);
         return stale ? stale : loose | judge_bucket(view, command, cell, command->body.stock.value);
     }
     __int128 was = cell ? cell->bucket[command->arg] : 0;
@@ -208,8 +197,9 @@ static bool judge_known(const struct hf_view *view, const struct hf_command *com
     bool same = hf_model_same_body(known->command, command);
     allowed->repeated = same;
     allowed->results |= same ? hf_bit(known->result) : hf_bit(HF_ID_REUSED);
+    const struct hf_m_seen *seen = hf_model_view_seen(view, command->id);
     if (may_be_dropped(view, known))
-        allowed->results |= hf_bit(HF_ID_TOO_OLD);
+        allowed->results |= hf_bit(HF_ID_TOO_OLD) | (seen && seen->in_table ? hf_bit(HF_ID_REUSED) : 0);
     return true;
 }
 

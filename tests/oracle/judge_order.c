@@ -148,14 +148,32 @@ static uint64_t judge_unknown_order(const struct hf_view *view, const struct hf_
     return hf_bit(HF_REFUND_DUE) | odd | hf_model_judge_full(view, command);
 }
 
+/* Whether an expired order can be held again: its stock must be there, and its customer's limits have room for it. */
+static uint64_t judge_again(const struct hf_view *view, const struct hf_m_order *order)
+{
+    uint64_t results = hf_bit(HF_OK);
+    if (!hf_model_order_stock_there(view, order))
+        return hf_bit(HF_STOCK_LOST);
+    for (uint32_t i = 0; i < order->line_count; i++) {
+        const struct hf_m_line *line = &order->lines[i];
+        const struct hf_m_sku *sku = hf_model_view_sku(view, &line->sku);
+        int64_t units, loose, asked = 0;
+        for (uint32_t k = 0; k < order->line_count; k++)
+            asked += hf_sku_equal(&order->lines[k].sku, &line->sku) ? order->lines[k].quantity : 0;
+        hf_model_view_units(view, &line->sku, sku, order->customer, &units, &loose);
+        if (sku->per_customer != 0 && units + asked > sku->per_customer)
+            return hf_bit(HF_STOCK_LOST);
+        if (sku->per_customer != 0 && units + loose + asked > sku->per_customer)
+            results |= hf_bit(HF_STOCK_LOST);
+    }
+    return results;
+}
+
 static uint64_t judge_settle(const struct hf_view *view, const struct hf_command *command, const struct hf_m_order *order)
 {
-    uint16_t bytes;
     uint64_t loose = hf_model_judge_full(view, command);
     if (command->body.verb.amount <= 0 || !currency_given(command))
         return hf_bit(HF_BAD_ARGUMENT);
-    if (!hf_command_extension(command, HF_EXT_PAYMENT_REFERENCE, &bytes))
-        loose |= hf_bit(HF_BAD_EXTENSION);
     for (uint32_t i = 0; i < order->line_count; i++) {
         const struct hf_m_cell *cell = hf_model_view_cell(view, &order->lines[i].sku, order->lines[i].location);
         if (cell && cell->allocated + cell->reserved > INT32_MAX / 2)
@@ -164,11 +182,11 @@ static uint64_t judge_settle(const struct hf_view *view, const struct hf_command
     if (order->state == HF_HELD)
         return loose | hf_bit(HF_OK);
     if (order->state == HF_EXPIRED && order->payment == HF_PAY_NONE)
-        return loose | (hf_model_order_stock_there(view, order) ? hf_bit(HF_OK) : hf_bit(HF_STOCK_LOST));
+        return loose | judge_again(view, order);
     /* After a failed capture the customer may pay otherwise. */
     if (order->state == HF_CONFIRMED && order->payment == HF_PAY_FAILED)
         return loose | hf_bit(HF_OK) | hf_bit(HF_BAD_STATE);
-    return (loose & hf_bit(HF_BAD_EXTENSION)) | hf_bit(HF_BAD_STATE);
+    return hf_bit(HF_BAD_STATE);
 }
 
 static uint64_t judge_payment_result(const struct hf_command *command, const struct hf_m_order *order)

@@ -1,6 +1,7 @@
 /* Units per customer and SKU, by window (I6). */
 #include "tests/oracle/oracle_p.h"
 
+/* Before the first window only a late settle grants: its units count in the first. */
 void hf_model_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t *start_ms, uint32_t *length_s)
 {
     uint64_t now_ms = time_ns / 1000000, length_ms = sku->window_s * 1000ull;
@@ -10,8 +11,6 @@ void hf_model_window_now(const struct hf_m_sku *sku, uint64_t time_ns, uint64_t 
         *start_ms = 0; /* for ever, whenever the sale opens */
     else if (now_ms >= sku->opens_ms)
         *start_ms += (now_ms - sku->opens_ms) / length_ms * length_ms;
-    else
-        *start_ms -= (sku->opens_ms - now_ms + length_ms - 1) / length_ms * length_ms;
 }
 
 static uint32_t window_at(const struct hf_m_limit *limit, uint64_t start_ms, uint32_t length_s)
@@ -77,13 +76,13 @@ static struct hf_m_limit *limit_write(struct hf_oracle *oracle, uint64_t custome
     return hf_model_store_write(&oracle->store[HF_LIMITS], &key);
 }
 
-void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns, bool certain)
+void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns)
 {
     struct hf_view view = {oracle, HF_NEWEST, time_ns};
     const struct hf_m_sku *policy = hf_model_view_sku(&view, &line->sku);
     struct hf_m_limit *limit = limit_write(oracle, customer, &line->sku);
     hf_model_window_now(policy, time_ns, &line->start_ms, &line->length_s);
-    line->counted = certain && policy->per_customer > 0;
+    line->counted = policy->per_customer > 0;
     uint32_t at = window_at(limit, line->start_ms, line->length_s);
     if (at == limit->count) {
         window_room(limit, time_ns / 1000000);

@@ -18,11 +18,6 @@ struct hf_key hf_model_key_cell(const struct hf_sku *sku, uint32_t location)
     return (struct hf_key){{sku->word[0], sku->word[1], location}};
 }
 
-struct hf_key hf_model_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source)
-{
-    return (struct hf_key){{sku->word[0], sku->word[1], location, source}};
-}
-
 struct hf_key hf_model_key_limit(const struct hf_sku *sku, uint64_t customer)
 {
     return (struct hf_key){{sku->word[0], sku->word[1], customer}};

@@ -4,15 +4,9 @@
 #include <stdlib.h>
 
 static const size_t value_bytes[HF_THINGS] = {
-    [HF_SKUS] = sizeof(struct hf_m_sku),
-    [HF_LOCATIONS] = sizeof(struct hf_m_location),
-    [HF_CELLS] = sizeof(struct hf_m_cell),
-    [HF_SOURCES] = sizeof(struct hf_m_source),
-    [HF_LIMITS] = sizeof(struct hf_m_limit),
-    [HF_ORDERS] = sizeof(struct hf_m_order),
-    [HF_IDS] = sizeof(struct hf_m_id),
-    [HF_SEEN] = sizeof(struct hf_m_seen),
-    [HF_PARTITIONS] = sizeof(struct hf_m_partition),
+    [HF_SKUS] = sizeof(struct hf_m_sku),     [HF_LOCATIONS] = sizeof(struct hf_m_location),   [HF_CELLS] = sizeof(struct hf_m_cell),
+    [HF_LIMITS] = sizeof(struct hf_m_limit), [HF_ORDERS] = sizeof(struct hf_m_order),         [HF_IDS] = sizeof(struct hf_m_id),
+    [HF_SEEN] = sizeof(struct hf_m_seen),    [HF_PARTITIONS] = sizeof(struct hf_m_partition),
 };
 
 struct hf_oracle *hf_oracle_create(const struct hf_oracle_options *options)

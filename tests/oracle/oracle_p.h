@@ -80,16 +80,11 @@ struct hf_m_cell {
     int64_t reserved, allocated;
     uint64_t version;
     uint64_t changed_position; /* of the step that changed it last */
-    uint32_t version_slack;    /* how much more that step may have added to the version: it is one change, or one a line */
-    uint64_t source;           /* the last that set it */
-    uint32_t safety_stock;     /* its own */
+    uint64_t source, sequence; /* that it follows, if `followed` */
+    bool followed;
+    uint32_t safety_stock; /* its own */
     bool own_safety, stocked;
     bool flag_loose; /* the policy changed since the cell was last touched: the flag may be as it was */
-};
-
-/* Newest sequence of a source for a cell. */
-struct hf_m_source {
-    uint64_t sequence;
 };
 
 /* Units of one customer and SKU in the window [start, start + length). */
@@ -159,7 +154,7 @@ struct hf_moment {
     uint64_t position, time_ns;
 };
 
-enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_SOURCES, HF_LIMITS, HF_ORDERS, HF_IDS, HF_SEEN, HF_PARTITIONS, HF_THINGS };
+enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_LIMITS, HF_ORDERS, HF_IDS, HF_SEEN, HF_PARTITIONS, HF_THINGS };
 
 struct hf_oracle {
     struct hf_oracle_options options;
@@ -189,7 +184,6 @@ static inline uint64_t hf_bit(unsigned result)
 struct hf_key hf_model_key_sku(const struct hf_sku *sku);
 struct hf_key hf_model_key_number(uint64_t number);
 struct hf_key hf_model_key_cell(const struct hf_sku *sku, uint32_t location);
-struct hf_key hf_model_key_source(const struct hf_sku *sku, uint32_t location, uint64_t source);
 struct hf_key hf_model_key_limit(const struct hf_sku *sku, uint64_t customer);
 struct hf_key hf_model_key_id(struct hf_id id);
 /* Where a command's id is looked for: among orders, among the commands of one order, or in the table of its home. */
@@ -229,7 +223,7 @@ const struct hf_m_window *hf_model_limit_window(const struct hf_m_limit *limit, 
 void hf_model_view_units(const struct hf_view *view, const struct hf_sku *sku, const struct hf_m_sku *policy, uint64_t customer,
                          int64_t *units, int64_t *loose);
 /* Counts the line's units in the current window, which the line remembers. */
-void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns, bool certain);
+void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns);
 void hf_model_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const struct hf_m_line *line, uint64_t time_ns);
 /* False if there is nothing of a past window to purge. */
 bool hf_model_limit_purge(struct hf_oracle *oracle, uint64_t customer, const struct hf_sku *sku, uint64_t time_ns);
@@ -274,8 +268,9 @@ bool hf_model_taking_internal(struct hf_taking *taking);
 void hf_oracle_note(struct hf_oracle *oracle, uint64_t position, uint64_t time_ns);
 struct hf_m_cell *hf_model_write_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location);
 struct hf_m_order *hf_model_write_order(struct hf_oracle *oracle, struct hf_id id);
-struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
-                                       int64_t allocated);
+/* One line's part in a step. Lines of one cell are one change when placed (`once`), each its own afterwards. */
+struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_m_line *line, int64_t reserved, int64_t allocated,
+                                       bool once);
 /* Gives an order's holds or allocations back. */
 void hf_model_release_order(struct hf_oracle *oracle, struct hf_m_order *order, uint8_t state, uint64_t time_ns);
 /* --- answer*.c ------------------------------------------------------------------------------------------------------------------- */

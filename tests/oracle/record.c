@@ -33,7 +33,10 @@ bool hf_model_taking_touch_check(struct hf_taking *taking, uint32_t i)
     struct hf_sku sku;
     struct hf_touch touch = hf_model_taking_touch(taking, i, &sku);
     struct hf_view after = {oracle, HF_NEWEST, taking->record->time_ns};
-    struct hf_m_cell *cell = hf_model_view_cell(&after, &sku, touch.location) ? hf_model_write_cell(oracle, &sku, touch.location) : NULL;
+    const struct hf_m_cell *cell = hf_model_view_cell(&after, &sku, touch.location);
+    bool stock = hf_opcode_family(taking->command->opcode) == HF_FAMILY_STOCK;
+    if (touch.flags & ~(HF_TOUCH_OVERSOLD | (stock ? HF_TOUCH_NEGATIVE | HF_TOUCH_OTHER_BUCKET : 0)))
+        return hf_model_fault(oracle, taking->position, "touch %u has the unknown flags %u", i, touch.flags);
     if (!cell)
         return hf_model_fault(oracle, taking->position, "touch %u is of a cell at location %u that nothing was ever at", i, touch.location);
     if (touch.sellable != cell->bucket[HF_SELLABLE] || touch.reserved != cell->reserved || touch.allocated != cell->allocated)
@@ -41,9 +44,6 @@ bool hf_model_taking_touch_check(struct hf_taking *taking, uint32_t i)
                               "touch %u (location %u): expected sellable %lld, reserved %lld, allocated %lld, seen %d, %d, %d", i,
                               touch.location, (long long)cell->bucket[HF_SELLABLE], (long long)cell->reserved, (long long)cell->allocated,
                               touch.sellable, touch.reserved, touch.allocated);
-    if (touch.cell_version > cell->version && touch.cell_version - cell->version <= cell->version_slack)
-        cell->version = touch.cell_version;
-    cell->version_slack = 0;
     if (touch.cell_version != cell->version)
         return hf_model_fault(oracle, taking->position, "touch %u (location %u): expected cell version %llu, seen %llu", i, touch.location,
                               (unsigned long long)cell->version, (unsigned long long)touch.cell_version);
@@ -179,6 +179,8 @@ bool hf_oracle_record(struct hf_oracle *oracle, const void *bytes, size_t availa
                                                               hf_outcome_bytes(&(struct hf_record){.line_count = taking.record->line_count},
                                                                                taking.place));
     bool internal = hf_opcode_family(taking.command->opcode) == HF_FAMILY_INTERNAL;
+    if (taking.record->flags != 0)
+        return hf_model_fault(oracle, end_position, "expected no flags of the record, seen %u", taking.record->flags);
     if (!step_times(&taking, false) || (!internal && !judge_client(&taking)))
         return false;
     if (!internal)

@@ -3,20 +3,14 @@
 
 #define MS_NS 1000000ull
 
-/* Whether units held again by a late settle certainly count against the customer's limit: README.md, "What is left open". */
-enum { HELD_AGAIN_COUNTS = false };
-
-/* Changes a cell's quantities; however many lines of a step touch it, it has changed once. */
-struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_sku *sku, uint32_t location, int64_t reserved,
-                                       int64_t allocated)
+struct hf_m_cell *hf_model_change_cell(struct hf_oracle *oracle, const struct hf_m_line *line, int64_t reserved, int64_t allocated,
+                                       bool once)
 {
-    struct hf_m_cell *cell = hf_model_write_cell(oracle, sku, location);
+    struct hf_m_cell *cell = hf_model_write_cell(oracle, &line->sku, line->location);
     cell->reserved += reserved;
     cell->allocated += allocated;
     cell->flag_loose = false;
-    bool first = cell->changed_position != oracle->applying;
-    cell->version += first;
-    cell->version_slack = first ? 0 : cell->version_slack + 1;
+    cell->version += !once || cell->changed_position != oracle->applying;
     cell->changed_position = oracle->applying;
     return cell;
 }
@@ -85,8 +79,8 @@ bool hf_model_taking_place(struct hf_taking *taking)
     const uint64_t now = taking->record->time_ns;
     struct hf_m_line *lines = lines_of(oracle, command);
     for (uint32_t i = 0; i < command->line_count; i++) {
-        hf_model_limit_grant(oracle, command->body.place.customer, &lines[i], now, true);
-        hf_model_change_cell(oracle, &lines[i].sku, lines[i].location, lines[i].quantity, 0);
+        hf_model_limit_grant(oracle, command->body.place.customer, &lines[i], now);
+        hf_model_change_cell(oracle, &lines[i], lines[i].quantity, 0, true);
     }
     struct hf_m_order *order = hf_model_write_order(oracle, command->id);
     *order = (struct hf_m_order){.id = command->id,
@@ -150,7 +144,7 @@ static void hold_again(struct hf_taking *taking, struct hf_m_order *order)
 {
     struct hf_m_line *lines = own_lines(taking->oracle, order);
     for (uint32_t i = 0; i < order->line_count; i++)
-        hf_model_limit_grant(taking->oracle, order->customer, &lines[i], taking->record->time_ns, HELD_AGAIN_COUNTS);
+        hf_model_limit_grant(taking->oracle, order->customer, &lines[i], taking->record->time_ns);
 }
 
 static bool take_settle(struct hf_taking *taking, struct hf_m_order *order)
@@ -170,7 +164,7 @@ static bool take_settle(struct hf_taking *taking, struct hf_m_order *order)
         hold_again(taking, order);
     for (uint32_t i = 0; !anew && i < order->line_count; i++) {
         int64_t units = order->lines[i].quantity;
-        hf_model_change_cell(oracle, &order->lines[i].sku, order->lines[i].location, again ? 0 : -units, units);
+        hf_model_change_cell(oracle, &order->lines[i], again ? 0 : -units, units, false);
     }
     order->state = HF_CONFIRMED;
     order->payment = HF_PAY_CAPTURE_PENDING;
@@ -185,7 +179,7 @@ static bool take_ship(struct hf_taking *taking, struct hf_m_order *order)
 {
     for (uint32_t i = 0; i < order->line_count; i++) {
         int64_t units = order->lines[i].quantity;
-        struct hf_m_cell *cell = hf_model_change_cell(taking->oracle, &order->lines[i].sku, order->lines[i].location, 0, -units);
+        struct hf_m_cell *cell = hf_model_change_cell(taking->oracle, &order->lines[i], 0, -units, false);
         cell->bucket[HF_SELLABLE] -= units;
         cell->moved[HF_SELLABLE] -= units;
     }
@@ -200,7 +194,7 @@ void hf_model_release_order(struct hf_oracle *oracle, struct hf_m_order *order, 
     for (uint32_t i = 0; i < order->line_count; i++) {
         const struct hf_m_line *line = &order->lines[i];
         int64_t units = line->quantity;
-        hf_model_change_cell(oracle, &line->sku, line->location, held ? -units : 0, held ? 0 : -units);
+        hf_model_change_cell(oracle, line, held ? -units : 0, held ? 0 : -units, false);
         hf_model_limit_give_back(oracle, order->customer, line, time_ns);
     }
     order->state = state;

@@ -41,6 +41,28 @@ static void loosen_flags(struct hf_oracle *oracle, const struct hf_sku *sku)
             hf_model_write_cell(oracle, sku, (uint32_t)entry->key.word[2])->flag_loose = true;
 }
 
+static bool version_is(struct hf_taking *taking, uint64_t version)
+{
+    return taking->record->state_version == version ||
+           hf_model_fault(taking->oracle, taking->position, "expected version %llu, seen %llu", (unsigned long long)version,
+                          (unsigned long long)taking->record->state_version);
+}
+
+static bool touch_says(struct hf_taking *taking, int64_t delta)
+{
+    struct hf_sku sku;
+    struct hf_touch touch = hf_model_taking_touch(taking, 0, &sku);
+    const struct hf_line *line = hf_command_lines(taking->command);
+    int64_t said = touch.flags & HF_TOUCH_NEGATIVE ? -(int64_t)touch.quantity : (int64_t)touch.quantity;
+    bool other = touch.flags & HF_TOUCH_OTHER_BUCKET, stock = hf_opcode_family(taking->command->opcode) == HF_FAMILY_STOCK;
+    if (!hf_sku_equal(&sku, &line->sku) || touch.location != line->location || touch.index != 0)
+        return hf_model_fault(taking->oracle, taking->position, "the touch is not of the command's cell at location %u", line->location);
+    if (said != delta || other != (stock && taking->command->arg != HF_SELLABLE))
+        return hf_model_fault(taking->oracle, taking->position, "expected a change by %lld of bucket %u, seen %lld%s", (long long)delta,
+                              taking->command->arg, (long long)said, other ? " of another bucket" : "");
+    return hf_model_taking_touch_check(taking, 0);
+}
+
 static bool take_cell_policy(struct hf_taking *taking, const struct hf_line *line)
 {
     struct hf_oracle *oracle = taking->oracle;
@@ -51,11 +73,8 @@ static bool take_cell_policy(struct hf_taking *taking, const struct hf_line *lin
     cell->flag_loose = true;
     if (fresh)
         write_sku(oracle, &line->sku)->cells_loose++;
-    /* Whether a policy is a change of the cell is not said: its touch, or its version, tells. */
-    if (taking->record->line_count == 0)
-        return true;
     cell->version++;
-    return hf_model_taking_touch_check(taking, 0);
+    return version_is(taking, cell->version) && touch_says(taking, 0);
 }
 
 bool hf_model_taking_define(struct hf_taking *taking)
@@ -64,10 +83,12 @@ bool hf_model_taking_define(struct hf_taking *taking)
     const struct hf_command *command = taking->command;
     const struct hf_line *line = hf_command_lines(command);
     bool cell = command->opcode == HF_DEFINE_POLICY && line->location != 0;
-    if (!no_order(taking) || (!(cell && taking->record->line_count == 1) && !count_check(taking, 0, 0)))
+    if (!no_order(taking) || !count_check(taking, cell ? 1 : 0, 0))
         return false;
     if (cell)
         return take_cell_policy(taking, line);
+    if (!version_is(taking, 0))
+        return false;
     if (command->opcode == HF_DEFINE_LOCATION) {
         struct hf_key key = hf_model_key_number(command->arg);
         ((struct hf_m_location *)hf_model_store_write(&oracle->store[HF_LOCATIONS], &key))->name = name_of(command);
@@ -101,21 +122,6 @@ static int64_t delta_of(const struct hf_command *command, const struct hf_m_cell
     }
 }
 
-static bool touch_says(struct hf_taking *taking, int64_t delta)
-{
-    struct hf_sku sku;
-    struct hf_touch touch = hf_model_taking_touch(taking, 0, &sku);
-    const struct hf_line *line = hf_command_lines(taking->command);
-    int64_t said = touch.flags & HF_TOUCH_NEGATIVE ? -(int64_t)touch.quantity : (int64_t)touch.quantity;
-    bool other = touch.flags & HF_TOUCH_OTHER_BUCKET;
-    if (!hf_sku_equal(&sku, &line->sku) || touch.location != line->location || touch.index != 0)
-        return hf_model_fault(taking->oracle, taking->position, "the touch is not of the command's cell at location %u", line->location);
-    if (said != delta || other != (taking->command->arg != HF_SELLABLE))
-        return hf_model_fault(taking->oracle, taking->position, "expected a change by %lld of bucket %u, seen %lld%s", (long long)delta,
-                              taking->command->arg, (long long)said, other ? " of another bucket" : "");
-    return hf_model_taking_touch_check(taking, 0);
-}
-
 bool hf_model_taking_stock(struct hf_taking *taking)
 {
     struct hf_oracle *oracle = taking->oracle;
@@ -131,7 +137,6 @@ bool hf_model_taking_stock(struct hf_taking *taking)
     cell->moved[command->arg] += delta;
     /* To set what is there already may be no change. */
     cell->version += delta != 0 || taking->record->state_version == cell->version + 1;
-    cell->version_slack = 0;
     cell->stocked = true;
     cell->flag_loose = false;
     if (first) {
@@ -140,15 +145,12 @@ bool hf_model_taking_stock(struct hf_taking *taking)
         sku->cells_loose -= !fresh;
     }
     if (command->opcode == HF_SET && (command->flags & HF_FLAG_SOURCE)) {
+        cell->followed = true;
         cell->source = command->body.stock.source;
-        struct hf_key key = hf_model_key_source(&line->sku, line->location, command->body.stock.source);
-        ((struct hf_m_source *)hf_model_store_write(&oracle->store[HF_SOURCES], &key))->sequence = command->body.stock.sequence;
+        cell->sequence = command->body.stock.sequence;
     }
     for (int i = 0; i < 3; i++)
         taking->id->value += (uint64_t)cell->bucket[i];
-    if (taking->record->state_version != cell->version)
-        return hf_model_fault(oracle, taking->position, "expected version %llu of the cell, seen %llu", (unsigned long long)cell->version,
-                              (unsigned long long)taking->record->state_version);
     /* A set says what it set, an adjustment by how much. */
-    return touch_says(taking, command->opcode == HF_SET ? command->body.stock.value : delta);
+    return version_is(taking, cell->version) && touch_says(taking, command->opcode == HF_SET ? command->body.stock.value : delta);
 }

@@ -14,8 +14,7 @@ static bool sweep_form(struct hf_taking *taking, uint32_t ids_per_line)
         return hf_model_fault(taking->oracle, taking->position, "a sweep of %u in %u lines", count, command->line_count);
     if (partition >= taking->oracle->options.partitions || partition != taking->record->home)
         return hf_model_fault(taking->oracle, taking->position, "a sweep of partition %u with home %u", partition, taking->record->home);
-    return taking->record->result == HF_OK ||
-           hf_model_fault(taking->oracle, taking->position, "a sweep with result %s", hf_result_name(taking->record->result));
+    return true;
 }
 
 static bool id_home(struct hf_taking *taking, struct hf_id id)
@@ -123,6 +122,9 @@ static bool take_mark(struct hf_taking *taking)
     struct hf_oracle *oracle = taking->oracle;
     uint64_t mark_ms = taking->command->body.mark.mark_ms, now_ms = taking->record->time_ns / 1000000;
     uint32_t modulus = taking->command->body.mark.modulus, residue = taking->command->body.mark.residue;
+    if (taking->record->home != 0 || taking->record->line_count != 0)
+        return hf_model_fault(oracle, taking->position, "a mark with home %u and %u touched lines", taking->record->home,
+                              taking->record->line_count);
     if (modulus == 0 || residue >= modulus)
         return hf_model_fault(oracle, taking->position, "a mark of residue %u modulo %u", residue, modulus);
     if (mark_ms + oracle->options.retention_ms > now_ms)
@@ -142,6 +144,9 @@ static const char *order_kept(const struct hf_m_order *order, uint64_t mark)
 {
     if (!hf_model_order_terminal(order))
         return "forgotten, but it is not terminal";
+    for (uint32_t i = 0; i < order->command_count; i++)
+        if (order->command_ms[i] > mark)
+            return "forgotten, though the id of a command of it is newer than the mark";
     return order->changed_ns / 1000000 > mark ? "forgotten, though its last change is newer than the mark" : NULL;
 }
 
@@ -203,8 +208,23 @@ static bool take_purge(struct hf_taking *taking)
            hf_model_fault(oracle, taking->position, "purging touched %u lines", taking->record->line_count);
 }
 
+/* What the head of an own record says: that orders expired, or nothing. */
+static bool head_check(struct hf_taking *taking)
+{
+    const struct hf_record *record = taking->record;
+    uint8_t order = taking->command->opcode == HF_EXPIRE ? HF_EXPIRED : HF_ORDER_NONE;
+    if (record->result != HF_OK || record->order != order || (record->payment | record->fulfilment | record->intent_count) != 0 ||
+        record->due_ns != 0 || record->state_version != 0)
+        return hf_model_fault(taking->oracle, taking->position, "expected OK, order %u and nothing else, seen %s, %u, %u, %u, version %llu",
+                              order, hf_result_name(record->result), record->order, record->payment, record->fulfilment,
+                              (unsigned long long)record->state_version);
+    return true;
+}
+
 bool hf_model_taking_internal(struct hf_taking *taking)
 {
+    if (!head_check(taking))
+        return false;
     switch (taking->command->opcode) {
     case HF_EXPIRE:
         return take_expire(taking);

@@ -23,9 +23,9 @@ static bool one_in(struct hf_draw *draw, uint64_t n)
 void hf_draw_begin(struct hf_draw *draw, uint64_t seed, struct hf_setting *setting)
 {
     *draw = (struct hf_draw){.random = seed};
-    static const uint32_t partitions[] = {1, 2, 16, 256};
+    static const uint32_t partitions[] = {1, 2, 4, 16};
     static const uint64_t retentions_ms[] = {50, 2000, 20000};
-    *setting = (struct hf_setting){.partitions = partitions[hf_draw_below(draw, 4)],
+    *setting = (struct hf_setting){.partitions = partitions[hf_draw_below(draw, 4)] * (one_in(draw, 16) ? 16 : 1),
                                    .retention_ms = retentions_ms[hf_draw_below(draw, 3)],
                                    .wall_differs = one_in(draw, 4),
                                    .history = one_in(draw, 4),
@@ -33,6 +33,9 @@ void hf_draw_begin(struct hf_draw *draw, uint64_t seed, struct hf_setting *setti
                                    .key = {hf_draw_number(draw), hf_draw_number(draw)}};
     draw->setting = *setting;
     draw->now_ns = START_NS;
+    draw->favourites = one_in(draw, 4) ? 1 + (uint32_t)hf_draw_below(draw, 2) : HF_DRAW_ORDERS;
+    draw->ahead_ms = 1 + (uint32_t)hf_draw_below(draw, one_in(draw, 3) ? 3600000 : 5000);
+    draw->patient = one_in(draw, 4);
     draw->hurry = 1u << hf_draw_below(draw, 12);
     for (size_t i = 0; i < sizeof draw->weight / sizeof draw->weight[0]; i++)
         draw->weight[i] = 1 + (unsigned)hf_draw_below(draw, 12);
@@ -81,7 +84,7 @@ static uint64_t draw_id_ms(struct hf_draw *draw)
     case 1:
         return now + 3600000 - hf_draw_below(draw, 3) + 1;
     case 2:
-        return now + hf_draw_below(draw, 2 * retention);
+        return now + hf_draw_below(draw, draw->ahead_ms);
     case 3:
         return now - hf_draw_below(draw, retention);
     case 4:
@@ -216,7 +219,7 @@ static uint32_t draw_ttl(struct hf_draw *draw)
 {
     if (one_in(draw, 100))
         return one_in(draw, 2) ? 0 : (uint32_t)hf_draw_number(draw);
-    return 1 + (uint32_t)hf_draw_below(draw, one_in(draw, 3) ? 30000 : 500);
+    return 1 + (uint32_t)hf_draw_below(draw, draw->patient ? 100000000 : one_in(draw, 3) ? 30000 : 500);
 }
 
 static void draw_place(struct hf_draw *draw)
@@ -240,7 +243,11 @@ static struct hf_id draw_order(struct hf_draw *draw)
     draw->at = 0;
     if (draw->orders == 0 || one_in(draw, 40))
         return draw_id(draw, (uint16_t)hf_draw_number(draw));
-    uint32_t newest = draw->orders - 1, span = draw->orders < HF_DRAW_ORDERS ? draw->orders : HF_DRAW_ORDERS;
+    if (draw->burst > 0) {
+        draw->at = draw->burst_at % (draw->orders < HF_DRAW_ORDERS ? draw->orders : HF_DRAW_ORDERS);
+        return draw->order[draw->at];
+    }
+    uint32_t newest = draw->orders - 1, span = draw->orders < draw->favourites ? draw->orders : draw->favourites;
     draw->at = (newest - (uint32_t)hf_draw_below(draw, span)) % HF_DRAW_ORDERS;
     return draw->order[draw->at];
 }
@@ -292,7 +299,7 @@ static void draw_query(struct hf_draw *draw)
 
 static struct hf_command *past(struct hf_draw *draw)
 {
-    uint32_t span = draw->sent < HF_DRAW_SENT ? draw->sent : HF_DRAW_SENT;
+    uint32_t most = one_in(draw, 2) ? 16 : HF_DRAW_SENT, span = draw->sent < most ? draw->sent : most;
     return (struct hf_command *)(void *)draw->past[(draw->sent - 1 - hf_draw_below(draw, span)) % HF_DRAW_SENT].bytes;
 }
 
@@ -330,8 +337,30 @@ static void draw_reused(struct hf_draw *draw)
         command->id = old->id;
 }
 
+/* A customer who cannot let an order be. */
+static void draw_burst(struct hf_draw *draw)
+{
+    draw->burst--;
+    if (one_in(draw, 8)) {
+        draw_verb(draw);
+        return;
+    }
+    struct hf_command *command = begin(draw, HF_EXTEND, 0);
+    command->body.verb.order = draw_order(draw);
+    command->id = draw_id(draw, hf_id_route(command->body.verb.order));
+    command->arg = draw_ttl(draw);
+}
+
 static void draw_command(struct hf_draw *draw)
 {
+    if (one_in(draw, 1500)) {
+        draw->burst = (uint32_t)hf_draw_below(draw, 90);
+        draw->burst_at = draw->orders - 1 - (uint32_t)hf_draw_below(draw, 3);
+    }
+    if (draw->burst > 0) {
+        draw_burst(draw);
+        return;
+    }
     void (*const draws[])(struct hf_draw *) = {draw_define, draw_stock, draw_place, draw_place, draw_verb, draw_verb, draw_query};
     unsigned sum = 0, at = 0;
     for (unsigned i = 0; i < 7; i++)
@@ -391,12 +420,13 @@ void hf_draw_next(struct hf_draw *draw, struct hf_deed *deed)
     deed->now_ns = draw->now_ns;
     deed->latest_ns = draw->latest_ns;
     deed->hint = one_in(draw, 2);
-    deed->digest = one_in(draw, 256);
+    deed->digest = one_in(draw, 512) && draw->setting.partitions <= 16;
     if (draw->serial < HF_DRAW_SKUS + HF_DRAW_LOCATIONS) {
         draw_setup(draw);
     } else if (one_in(draw, 6)) {
         deed->kind = HF_DEED_SWEEP;
-        deed->partition = (uint32_t)hf_draw_below(draw, draw->setting.partitions);
+        struct hf_sku sku = draw_sku(draw);
+        deed->partition = one_in(draw, 8) ? 0 : hf_partition(hf_route(&sku), draw->setting.partitions);
         deed->ids_max = 1 + (uint32_t)hf_draw_below(draw, 64);
     } else if (one_in(draw, 60)) {
         draw_mark(draw, deed);

@@ -4,14 +4,18 @@
 
 #include "tests/property/world.h"
 
-enum { HF_DRAW_ORDERS = 24, HF_DRAW_SENT = 32, HF_DRAW_SKUS = 8, HF_DRAW_LOCATIONS = 4 };
+enum { HF_DRAW_ORDERS = 24, HF_DRAW_SENT = 512, HF_DRAW_SKUS = 8, HF_DRAW_LOCATIONS = 4 };
 
 struct hf_draw {
     uint64_t random;
     struct hf_setting setting;
     uint64_t now_ns, latest_ns, serial;
-    unsigned weight[8]; /* of this episode, by family of deed */
-    uint32_t hurry;     /* how fast time goes */
+    unsigned weight[8];       /* of this episode, by family of deed */
+    uint32_t hurry;           /* how fast time goes */
+    uint32_t favourites;      /* orders that verbs are about */
+    uint32_t ahead_ms;        /* how far ids may be ahead in this episode */
+    bool patient;             /* long holds */
+    uint32_t burst, burst_at; /* so many more commands about one order */
     struct hf_id order[HF_DRAW_ORDERS];
     uint32_t last_intent[HF_DRAW_ORDERS];
     int64_t amount[HF_DRAW_ORDERS];

@@ -78,6 +78,7 @@ bool hf_world_open(struct hf_world *world, const struct hf_setting *setting)
     world->position = world->commands = world->records = 0;
     world->log_bytes = 0;
     world->fault[0] = 0;
+    world->altered = world->refused = false;
     struct hf_oracle_options options = {.partitions = setting->partitions,
                                         .retention_ms = setting->retention_ms,
                                         .wall_clock_differs = setting->wall_differs,
@@ -113,6 +114,20 @@ static bool by_oracle(struct hf_world *world)
     return differs(world, hf_oracle_fault(world->oracle));
 }
 
+/* Flips a bit of the outcome: not of its length, and not of its time, of which a later one is as good. */
+static void alter(struct hf_world *world, uint32_t outcome_bytes)
+{
+    uint32_t bit;
+    do {
+        bit = (uint32_t)(world->alter_draw % (outcome_bytes * 8));
+        world->alter_draw = world->alter_draw * 6364136223846793005u + 1442695040888963407u;
+        bit ^= (uint32_t)(world->alter_draw >> 61);
+    } while (bit / 8 < 4 || (bit / 8 >= 8 && bit / 8 < 16));
+    world->record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    world->alter_bit = bit;
+    world->altered = true;
+}
+
 /* What the shell does with an outcome: the record goes to the log, with its command behind it. */
 static bool log_outcome(struct hf_world *world, const struct hf_command *command, uint32_t outcome_bytes)
 {
@@ -125,6 +140,11 @@ static bool log_outcome(struct hf_world *world, const struct hf_command *command
     world->log = more(world->log, &world->log_room, world->log_bytes + record->length, 1);
     memcpy(world->log + world->log_bytes, record, record->length);
     world->log_bytes += record->length;
+    if (world->records == world->alter_at) {
+        alter(world, outcome_bytes);
+        world->refused = !hf_oracle_record(world->oracle, record, record->length, world->position);
+        return by_oracle(world);
+    }
     return hf_oracle_record(world->oracle, record, record->length, world->position) || by_oracle(world);
 }
 
@@ -182,6 +202,13 @@ static bool shed_check(struct hf_world *world, const struct hf_oracle_allowed *p
     return true;
 }
 
+/* FULL is for a table that has no room for the command. */
+static bool full_check(struct hf_world *world, const struct hf_command *command, int64_t left)
+{
+    int64_t rows = command->opcode == HF_PLACE ? 2 * command->line_count + 2 : 2 * HF_LINES_MAX;
+    return left < rows || differs(world, "FULL, though the table has room");
+}
+
 static bool answer_check(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command, uint64_t before,
                          uint32_t outcome)
 {
@@ -211,6 +238,8 @@ static bool do_command(struct hf_world *world, const struct hf_deed *deed, const
         return false;
     if (outcome == 0 && deed->digest && digest != hf_engine_digest(world->engine))
         return differs(world, "a command that left no record changed the state's digest");
+    if (answer->result == HF_FULL && !full_check(world, command, world->quota.left[answer->detail % HF_TABLE_COUNT]))
+        return false;
     return answer_check(world, deed, command, before, outcome);
 }
 

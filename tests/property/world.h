@@ -55,7 +55,10 @@ struct hf_world {
     uint64_t position, commands, records;
     uint8_t *log;
     size_t log_bytes, log_room;
-    char fault[1400]; /* empty: none */
+    uint64_t alter_at, alter_draw; /* one bit of that record's outcome, as drawn, is flipped before the oracle sees it; 0: none */
+    uint32_t alter_bit;
+    bool altered, refused; /* whether that was done, and what the oracle said */
+    char fault[1400];      /* empty: none */
     _Alignas(8) uint8_t command[HF_COMMAND_BYTES_MAX];
     _Alignas(8) uint8_t record[HF_RECORD_BYTES_MAX];
     _Alignas(8) uint8_t answer[65536];
