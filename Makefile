@@ -8,7 +8,7 @@ TESTS ?=
 TARGET ?=
 SECONDS ?= 60
 
-.PHONY: help build deps run test asan tsan bench fmt fuzz lint clean install
+.PHONY: help build deps run test asan tsan bench fmt fuzz sim-mutants lint clean install
 
 build:
 	+@tools/build release
@@ -39,6 +39,9 @@ bench: build
 
 fmt:
 	+@tools/install-deps && git ls-files -z '*.c' '*.h' | xargs -0 -r clang-format -i
+
+sim-mutants: deps
+	+@tools/sim-mutants $(MUTANTS)
 
 lint:
 	+@tools/lint
