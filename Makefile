@@ -8,13 +8,13 @@ TESTS ?=
 TARGET ?=
 SECONDS ?= 60
 
-.PHONY: help build deps run test asan tsan bench fmt fuzz sim-mutants lint clean install
+.PHONY: help build deps run test asan tsan bench fmt fuzz torture test-long sim-mutants lint clean install
 
 build:
 	+@tools/build release
 
 help:
-	+@echo 'build run test bench fmt lint asan tsan fuzz clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; PREFIX= for install'
+	+@echo 'build run test bench fmt lint asan tsan fuzz torture test-long clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; PREFIX= for install'
 
 deps:
 	+@tools/install-deps
@@ -24,6 +24,14 @@ run: build
 
 test:
 	+@tools/run-tests release $(TESTS)
+
+# The full counts of the rounds in tests/torture.
+torture:
+	+@HF_TEST_SCALE=full tools/run-tests release --suite torture
+
+# The full counts of everything; hours.
+test-long:
+	+@tools/test-long
 
 asan:
 	+@tools/run-tests asan $(TESTS)

@@ -210,7 +210,7 @@ class Damage(kit.Torture):
         engine.kill()
         for state in found:
             self.kept(state)
-        print(f'copies of a running directory: {len(found)} a state that was, {refused} refused')
+        print(f'note: copies of a running directory: {len(found)} a state that was, {refused} refused')
 
     def test_readers_of_a_killed_directory_and_its_next_engine_do_not_hurt_each_other(self):
         """`holdfast journal` holds the lock shared: the start waits for it, or is told."""

@@ -124,7 +124,7 @@ class Disk(kit.Torture):
     # ---- a limit on the size of files ----
 
     def test_a_limit_on_file_sizes_that_comes_and_goes(self):
-        """Space that cannot be made is asked for again; a log write that the limit cuts ends the process, and loses nothing that was told."""
+        """Space that cannot be made is asked for again; a log write that the limit cuts ends the process, and loses nothing."""
         self.data = os.path.join(self.directory, 'data')
         engine = self.stocked(*LIMITED)
         for number in range(kit.scaled(2, 12)):

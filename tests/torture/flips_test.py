@@ -1,7 +1,7 @@
 """Random single-byte flips of a stopped directory: each start recovers every acknowledged change, or refuses and names the position.
 
-Half of the directories were stopped cleanly, half killed when everything told had been at rest for 100 ms. What a flip hits is judged too: what the
-journal's page promises to survive must be survived, and what it promises to refuse must be refused. Flips of the last block
+Half of the directories were stopped cleanly, half killed when everything told had been at rest for 100 ms. What a flip hits is judged
+too: what the journal's page promises to survive must be survived, and what it promises to refuse must be refused. Flips of the last block
 of a killed engine, which nothing behind it vouches for, are counted apart.
 """
 
@@ -131,7 +131,7 @@ class Flips(kit.Torture):
                 totals['killed' if master.killed else 'stopped', kind, outcome] += count
         self.assertEqual(sum(totals.values()), FLIPS, f'each was judged; HF_TORTURE_SEED={self.seed}')
         apart = sum(count for (_, kind, _), count in totals.items() if kind == 'unsealed')
-        print(f'flips: {FLIPS}, in an unsealed last block: {apart}; ' +
+        print(f'note: flips: {FLIPS}, in an unsealed last block: {apart}; ' +
               ', '.join(f'{" ".join(key)}: {count}' for key, count in sorted(totals.items())))
 
 

@@ -107,7 +107,7 @@ class Pause(kit.Torture):
                 self.assertEqual([answer.result for answer in again.receive().answers()], ['OK'])
                 self.assertEqual(watch.cell('SKU000001', 1)['reserved'], before + 2)
         self.audit_clean(engine)
-        print(f'sessions replaced: {replaced} of {ROUNDS}')
+        print(f'note: sessions replaced: {replaced} of {ROUNDS}')
 
     def test_holds_that_ran_out_in_the_pause_are_given_back_after_it(self):
         engine = self.stocked()
