@@ -93,7 +93,7 @@ void sim_land(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, 
 {
     sim_grow(disk, position + bytes);
     memcpy((as == SIM_CLEAN ? disk->medium : disk->cache) + position, data, bytes);
-    memset(disk->sectors + position / SIM_SECTOR_BYTES, as, bytes / SIM_SECTOR_BYTES);
+    memset(disk->sectors + position / SIM_SECTOR_BYTES, (int)as, bytes / SIM_SECTOR_BYTES);
     sim_harm(disk, position, bytes, false);
 }
 
