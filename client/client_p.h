@@ -56,8 +56,9 @@ struct hf_datagram_ops {
     uint32_t (*bytes_max)(const struct hf_session *session);
     /* One datagram for each; copied. How many left, or minus an errno: EAGAIN no room now, EMSGSIZE too large for the path. */
     int (*send)(struct hf_session *session, struct iovec *frames, int count);
-    /* Sets the lengths of those that came; how many, or minus an errno. */
-    int (*receive)(struct hf_session *session, struct iovec *frames, int count);
+    /* Reads the clock and hands each datagram that came to hf_datagram_take(), in 8-byte aligned memory, until there is none or the
+     * session's fd is closed. 0, or an errno. */
+    int (*receive)(struct hf_session *session);
     void (*close)(struct hf_session *session);
 };
 
@@ -90,7 +91,7 @@ struct hf_session {
     /* Of datagrams. */
     uint64_t cookie[2];      /* that proves this address; 0: none yet */
     uint32_t datagram_bytes; /* that the path carries, or is tried */
-    bool hello_pending;
+    bool hello_pending, joins_not /* the kernel does not cut messages on this path */;
     unsigned hello_tries;
     uint64_t hello_at_ns, hello_wait_ns; /* when HELLO is said (again), and how long after that once more */
     uint64_t heard_ns;
@@ -173,6 +174,7 @@ void hf_session_goodbye(struct hf_session *session);
 
 /* datagram.c: the same for a session over datagrams */
 void hf_datagram_connect(struct hf_session *session, const struct sockaddr_storage *address, socklen_t address_bytes);
+void hf_datagram_take(struct hf_session *session, void *datagram, size_t bytes);
 void hf_datagram_event(struct hf_session *session, uint32_t events);
 void hf_datagram_flush(struct hf_session *session);
 void hf_datagram_tick(struct hf_session *session, uint64_t now_ns);

@@ -131,8 +131,8 @@ static uint64_t resend_after_ns(const struct hf_session *session, unsigned tries
     return wait_ns + hf_random_below(&session->client->random, wait_ns / 8 + 1);
 }
 
-/* RFC 6298, section 2. Of a request that was sent twice the time since the first counts: the engine answers once, so the answer is most often
- * the first one's, and if only quick answers counted, an engine that got slower would be asked everything twice for ever. */
+/* RFC 6298, section 2. Of a request that was sent twice the time since the first counts: the engine answers once, so the answer is most
+ * often the first one's, and if only quick answers counted, an engine that got slower would be asked everything twice for ever. */
 void hf_datagram_answered(struct hf_session *session, const struct hf_batch *batch)
 {
     if (batch->tries > 2)
@@ -257,8 +257,9 @@ void hf_datagram_flush(struct hf_session *session)
 
 /* ---- Receiving ---- */
 
-static void take(struct hf_session *session, struct hf_frame *frame, size_t bytes)
+void hf_datagram_take(struct hf_session *session, void *datagram, size_t bytes)
 {
+    struct hf_frame *frame = datagram;
     struct hf_client_status *status = &session->client->status;
     uint32_t crc = bytes >= sizeof *frame ? frame->crc : 0;
     if (bytes < sizeof *frame || frame->magic != HF_FRAME_MAGIC || frame->version != HF_FRAME_VERSION || frame->length != bytes ||
@@ -290,19 +291,9 @@ static void take(struct hf_session *session, struct hf_frame *frame, size_t byte
 
 static void receive(struct hf_session *session)
 {
-    struct hf_loop *loop = session->client->loop;
-    struct iovec frames[HF_DATAGRAMS_MAX];
-    int got;
-    do {
-        for (int i = 0; i < HF_DATAGRAMS_MAX; i++)
-            frames[i] = (struct iovec){loop->datagrams + (size_t)i * HF_FRAME_BYTES_MAX, HF_FRAME_BYTES_MAX};
-        got = session->client->datagram_ops->receive(session, frames, HF_DATAGRAMS_MAX);
-        loop->now_ns = hf_clock_ns();
-        for (int i = 0; i < got && session->fd >= 0; i++)
-            take(session, frames[i].iov_base, frames[i].iov_len);
-    } while (got == HF_DATAGRAMS_MAX && session->fd >= 0);
-    if (got < 0 && got != -EAGAIN && got != -EINTR && session->fd >= 0)
-        failed_send(session, -got);
+    int error = session->client->datagram_ops->receive(session);
+    if (error && session->fd >= 0)
+        failed_send(session, error);
 }
 
 void hf_datagram_event(struct hf_session *session, uint32_t events)

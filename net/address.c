@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,14 +107,15 @@ static void hf_address_tune_stream(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
-/* Datagrams leave whole or not at all, and as many as may be wait for the loop. */
+/* Datagrams leave whole or not at all, as many as may be wait for the loop, and come joined where the kernel can. */
 static void hf_address_tune_datagrams(int fd, int family)
 {
-    const int bytes = HF_DATAGRAM_SOCKET_BYTES, four = IP_PMTUDISC_DO, six = IPV6_PMTUDISC_DO;
+    const int on = 1, bytes = HF_DATAGRAM_SOCKET_BYTES, four = IP_PMTUDISC_DO, six = IPV6_PMTUDISC_DO;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &six, sizeof six);
     else

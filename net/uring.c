@@ -177,7 +177,7 @@ static bool hf_uring_take(struct hf_uring *uring, const struct io_uring_cqe *cqe
         hf_uring_readable(uring, index, cqe);
         return false;
     case HF_URING_DATAGRAM_SENT:
-        hf_uring_datagram_unsent(uring);
+        hf_uring_datagram_unsent(uring, cqe->res);
         return false;
     case HF_URING_CANCEL:
         break;
@@ -189,6 +189,8 @@ static bool hf_uring_next(struct hf_transport *transport, struct hf_event *event
 {
     struct hf_uring *uring = hf_uring_of(transport);
     hf_uring_enable(uring);
+    if (hf_uring_cut(uring, event))
+        return true;
     for (;;) {
         if (uring->reaped_at == uring->reaped_count) {
             io_uring_cq_advance(&uring->ring, uring->reaped_count);

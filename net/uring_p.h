@@ -131,9 +131,12 @@ void hf_uring_datagram_released(struct hf_uring *uring, const struct hf_event *e
 /* Where datagrams are read one by one: there are some; the next of any listener. */
 void hf_uring_readable(struct hf_uring *uring, unsigned listener, const struct io_uring_cqe *cqe);
 bool hf_uring_read_one(struct hf_uring *uring, struct hf_event *event);
+/* The next of datagrams that came joined. */
+bool hf_uring_cut(struct hf_uring *uring, struct hf_event *event);
+/* Whether there may be datagrams without a completion. */
 bool hf_uring_has_readable(const struct hf_uring *uring);
 void hf_uring_prepare_datagrams(struct hf_uring *uring, struct hf_connection *connection);
 void hf_uring_reply(struct hf_transport *transport, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros);
-void hf_uring_datagram_unsent(struct hf_uring *uring);
+void hf_uring_datagram_unsent(struct hf_uring *uring, int error);
 
 #endif
