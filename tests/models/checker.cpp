@@ -29,7 +29,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sstream>
+#include <ostream>
+#include <streambuf>
 #include <string>
 #include <vector>
 
@@ -137,38 +138,49 @@ template <bool store> void plain_access(const void *address, size_t bytes)
     }
 }
 
-/* Swallows what Relacy says of runs that nobody wants to read. */
-struct quiet_buffer : std::streambuf {
+/* What Relacy says, cut at its size: it replaces operator new while it runs, so that nothing may grow on the way. */
+struct text : std::streambuf {
+    text(char *begin, size_t bytes)
+    {
+        setp(begin, begin + bytes);
+    }
+
     int overflow(int c) override
     {
         return c;
     }
+
+    int said() const
+    {
+        return int(pptr() - pbase());
+    }
 };
+
+char history[4 << 20];
 
 struct outcome {
     bool failed;
     uint64_t iterations;
     rl::test_result_e result;
-    std::string history;
+    int history_bytes;
 };
 
 /* `iterations` random runs or, with 0, all that the model's bound on switches allows. */
-outcome run(const hf_model &m, uint32_t bit, uint64_t iterations, bool want_history)
+outcome run(const hf_model &m, uint32_t bit, uint64_t iterations)
 {
-    quiet_buffer nothing;
-    std::ostream quiet(&nothing);
-    std::ostringstream said;
+    text nothing(nullptr, 0), said(history, sizeof history);
+    std::ostream progress(&nothing), output(&said);
     rl::test_params params;
     params.iteration_count = iterations;
-    params.output_stream = want_history ? static_cast<std::ostream *>(&said) : &quiet;
-    params.progress_stream = &quiet;
+    params.output_stream = &output;
+    params.progress_stream = &progress;
     params.search_type = iterations != 0 ? rl::sched_random : rl::sched_bound;
     params.context_bound = unsigned(m.switches);
     params.execution_depth_limit = 20000;
     model = &m;
     model_bit = bit;
     bool good = rl::simulate<suite>(params);
-    return {!good, params.stop_iteration, params.test_result, want_history ? said.str() : std::string()};
+    return {!good, params.stop_iteration, params.test_result, said.said()};
 }
 
 struct weakening {
@@ -234,7 +246,7 @@ bool find_failure(const std::vector<hf_model> &models, uint32_t reached, uint64_
         for (size_t i = 0; i < models.size(); i++) {
             if ((reached & 1u << i) == 0)
                 continue;
-            outcome o = run(models[i], 1u << i, runs, false);
+            outcome o = run(models[i], 1u << i, runs);
             if (!o.failed)
                 continue;
             std::printf("caught: \"%s\", run %llu, %s\n", models[i].name, (unsigned long long)o.iterations, rl::test_result_str(o.result));
@@ -263,20 +275,20 @@ bool is_caught(const weakening &w, const std::vector<hf_model> &models, uint64_t
 
 bool report(const hf_model &m, const outcome &o, const char *kind)
 {
+    if (o.failed)
+        std::printf("%.*s\n", o.history_bytes, history);
     std::printf("%s: %llu runs %s: %s\n", m.name, (unsigned long long)o.iterations, kind,
                 o.failed ? rl::test_result_str(o.result) : "good");
-    if (o.failed)
-        std::printf("%s\n", o.history.c_str());
     std::fflush(stdout);
     return !o.failed;
 }
 
 bool model_holds(const hf_model &m, uint32_t bit, uint64_t iterations)
 {
-    if (!report(m, run(m, bit, iterations, true), "at random"))
+    if (!report(m, run(m, bit, iterations), "at random"))
         return false;
     std::string kind = "(all) with at most " + std::to_string(m.switches) + " forced switches";
-    return m.switches < 0 || report(m, run(m, bit, 0, true), kind.c_str());
+    return m.switches < 0 || report(m, run(m, bit, 0), kind.c_str());
 }
 
 bool models_hold(const std::vector<hf_model> &models, uint64_t iterations, const std::string &only)

@@ -38,6 +38,8 @@ static void make(uint64_t size_bytes, uint32_t shards, uint32_t bytes, uint32_t 
     size_t needed = hf_log_buffer_memory_bytes(&options);
     assert(needed != 0 && needed <= HF_MODEL_ARENA_BYTES - FLAGS_BYTES);
     buffer = hf_log_buffer_init(hf_model_arena + FLAGS_BYTES, &options);
+    unsigned char *ring = hf_log_buffer_base(buffer, &size_bytes);
+    memset(ring, 0xee, size_bytes);
     claim_bytes = bytes;
     claims_each = each;
 }
@@ -152,7 +154,7 @@ static void finish_drained(void)
 
 static void setup_small(void)
 {
-    make(32 * KIB, CLAIMERS, SMALL, 4);
+    make(32 * KIB, CLAIMERS, SMALL, 8);
 }
 
 static void setup_large(void)
@@ -203,11 +205,11 @@ static void setup_seals(void)
     make(32 * KIB, 1, SMALL, 1);
 }
 
-/* Seals until their blocks have gone round the ring: 4 KiB each. */
+/* Seals until their blocks, 4 KiB each, and with them the descriptors have gone round the ring. */
 static void seal_a_whole_ring(void)
 {
     struct drain drain = drain_begin();
-    for (uint32_t seal = 0; seal < 8; seal++) {
+    for (uint32_t seal = 0; seal < 10; seal++) {
         assert(hf_log_buffer_close(buffer, true));
         drain_ready(&drain);
     }
