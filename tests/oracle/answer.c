@@ -264,6 +264,8 @@ static bool head_check(struct hf_asking *asking)
     if (answer->opcode != asking->command->opcode || answer->result >= HF_RESULT_COUNT || answer->length < sizeof *answer ||
         answer->length % 8 != 0 || answer->length > hf_answer_bytes_max(asking->command))
         return fault_at(asking, "expected the command's opcode and a length within its bound");
+    if (asking->span->from_position > asking->span->to_position || asking->span->from_ns > asking->span->to_ns)
+        return fault_at(asking, "expected a span that ends where it begins or later");
     if (asking->oracle->options.history && answer->position > asking->span->to_position)
         return fault_at(asking, "expected a position that the log had reached");
     return true;

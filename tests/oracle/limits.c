@@ -76,6 +76,14 @@ static struct hf_m_limit *limit_write(struct hf_oracle *oracle, uint64_t custome
     return hf_model_store_write(&oracle->store[HF_LIMITS], &key);
 }
 
+/* From here on these units may count or not. */
+static void loosen(const struct hf_oracle *oracle, struct hf_m_window *window)
+{
+    window->loose += window->units;
+    window->units = 0;
+    window->certain_from = oracle->applying;
+}
+
 void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf_m_line *line, uint64_t time_ns)
 {
     struct hf_view view = {oracle, HF_NEWEST, time_ns};
@@ -83,6 +91,7 @@ void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf
     struct hf_m_limit *limit = limit_write(oracle, customer, &line->sku);
     hf_model_window_now(policy, time_ns, &line->start_ms, &line->length_s);
     line->counted = policy->per_customer > 0;
+    line->granted = oracle->applying;
     uint32_t at = window_at(limit, line->start_ms, line->length_s);
     if (at == limit->count) {
         window_room(limit, time_ns / 1000000);
@@ -94,8 +103,7 @@ void hf_model_limit_grant(struct hf_oracle *oracle, uint64_t customer, struct hf
     for (uint32_t i = 0; i < limit->count; i++) {
         if (i == at)
             continue;
-        limit->window[i].loose += limit->window[i].units;
-        limit->window[i].units = 0;
+        loosen(oracle, &limit->window[i]);
     }
     *(line->counted ? &limit->window[at].units : &limit->window[at].loose) += line->quantity;
 }
@@ -111,13 +119,13 @@ void hf_model_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const
     struct hf_m_window *window = &limit->window[at];
     hf_model_window_now(hf_model_view_sku(&view, &line->sku), time_ns, &start_ms, &length_s);
     bool current = start_ms == line->start_ms && length_s == line->length_s;
-    int64_t taken = line->counted && window->units >= line->quantity ? line->quantity : 0;
+    bool certain = line->counted && line->granted >= window->certain_from;
+    int64_t taken = window->units < line->quantity ? window->units : line->quantity;
     window->units -= taken;
-    /* Units of a window that is not the current one are not given back to it; nor need they be kept. */
-    if (!current)
+    /* Units that may not have been counted may be taken from those that were; and a window that is not the current one is not given back
+     * to, nor need its units be kept. */
+    if (!certain || !current)
         window->loose += taken;
-    else if (!taken && window->loose >= line->quantity)
-        window->loose -= line->quantity;
 }
 
 bool hf_model_limit_purge(struct hf_oracle *oracle, uint64_t customer, const struct hf_sku *sku, uint64_t time_ns)
@@ -135,8 +143,7 @@ bool hf_model_limit_purge(struct hf_oracle *oracle, uint64_t customer, const str
         struct hf_m_window *window = &limit->window[i];
         if (window->start_ms == start_ms && window->length_s == length_s && window->units > 0)
             continue;
-        window->loose += window->units;
-        window->units = 0;
+        loosen(oracle, window);
         past++;
     }
     return past > 0 || limit->count == 0 || limit->dropped;

@@ -91,8 +91,9 @@ struct hf_m_cell {
 struct hf_m_window {
     uint64_t start_ms;
     uint32_t length_s;
-    int64_t units; /* that certainly count */
-    int64_t loose; /* that may count: granted without a limit, or left over from another policy's time */
+    int64_t units;         /* that certainly count */
+    int64_t loose;         /* that may count: granted without a limit, or left over from another policy's time */
+    uint64_t certain_from; /* units granted before this position are among the loose ones */
 };
 
 enum { HF_WINDOWS_MAX = 12 };
@@ -110,6 +111,7 @@ struct hf_m_line {
     uint64_t start_ms; /* of the window that its units count in */
     uint32_t length_s;
     bool counted;
+    uint64_t granted; /* position of the record that did */
 };
 
 struct hf_m_order {

@@ -28,7 +28,7 @@ void hf_draw_begin(struct hf_draw *draw, uint64_t seed, struct hf_setting *setti
     *setting = (struct hf_setting){.partitions = partitions[hf_draw_below(draw, 4)] * (one_in(draw, 16) ? 16 : 1),
                                    .retention_ms = retentions_ms[hf_draw_below(draw, 3)],
                                    .wall_differs = one_in(draw, 4),
-                                   .history = one_in(draw, 4),
+                                   .history = one_in(draw, 3),
                                    .small = one_in(draw, 4),
                                    .key = {hf_draw_number(draw), hf_draw_number(draw)}};
     draw->setting = *setting;
@@ -430,7 +430,11 @@ void hf_draw_next(struct hf_draw *draw, struct hf_deed *deed)
         deed->ids_max = 1 + (uint32_t)hf_draw_below(draw, 64);
     } else if (one_in(draw, 60)) {
         draw_mark(draw, deed);
+    } else if (draw->setting.history && one_in(draw, 400)) {
+        deed->kind = HF_DEED_CRASH;
+        deed->draw = hf_draw_number(draw);
     } else {
+        deed->late = draw->setting.history && one_in(draw, 2) ? 1 + (uint32_t)hf_draw_below(draw, 40) : 0;
         deed->shed = one_in(draw, 100) ? refusals[hf_draw_below(draw, 3)] : 0;
         /* Another shard's clock was read a little earlier. */
         deed->now_ns -= one_in(draw, 20) ? hf_draw_below(draw, 50000) : 0;

@@ -17,7 +17,7 @@
 enum { EPISODE_COMMANDS = 4000, QUICK_COMMANDS = 200000, FULL_COMMANDS = 10000000, REDUCE_TRIES = 3000, ALTERED_RECORDS = 300 };
 
 struct hf_tally {
-    uint64_t commands, records, episodes, by_result[HF_RESULT_COUNT], by_opcode[8][16];
+    uint64_t commands, records, episodes, crashes, by_result[HF_RESULT_COUNT], by_opcode[8][16];
 };
 
 static void count_world(struct hf_tally *tally, const struct hf_world *world)
@@ -27,6 +27,7 @@ static void count_world(struct hf_tally *tally, const struct hf_world *world)
     tally->commands += world->commands;
     tally->records += world->records;
     tally->episodes++;
+    tally->crashes += world->crashes;
     for (int r = 0; r < HF_RESULT_COUNT; r++)
         tally->by_result[r] += counts.by_result[r];
     for (int i = 0; i < 8 * 16; i++)
@@ -47,7 +48,7 @@ static bool live(struct hf_world *world, uint64_t seed, uint64_t commands, struc
         uint16_t detail;
         if (deed.kind == HF_DEED_COMMAND && hf_command_check(command, command->length, &detail) != HF_OK)
             continue;
-        hf_script_add(script, &deed, deed.kind == HF_DEED_SWEEP ? NULL : command);
+        hf_script_add(script, &deed, deed.kind == HF_DEED_COMMAND || deed.kind == HF_DEED_MARK ? command : NULL);
         if (!hf_world_do(world, script, &script->deed[script->count - 1]))
             return false;
         if (deed.kind == HF_DEED_COMMAND)
@@ -125,9 +126,13 @@ static void show_command(const struct hf_command *command)
 static void show(const struct hf_script *script, const struct hf_deed *deed)
 {
     printf("  +%.6f ms ", (double)(deed->now_ns - START_NS) / 1e6);
+    if (deed->late)
+        printf("(late by %u) ", deed->late);
     if (deed->shed)
         printf("(shed %u) ", deed->shed);
-    if (deed->kind == HF_DEED_SWEEP)
+    if (deed->kind == HF_DEED_CRASH)
+        printf("crash\n");
+    else if (deed->kind == HF_DEED_SWEEP)
         printf("sweep partition %u, at most %u\n", deed->partition, deed->ids_max);
     else
         show_command(hf_script_command(script, deed));
@@ -152,8 +157,9 @@ static void report(struct hf_world *world, uint64_t seed, const struct hf_settin
 
 static void show_tally(const struct hf_tally *tally, double seconds)
 {
-    printf("episodes %llu, commands %llu, records %llu, %.0f commands/s; results:", (unsigned long long)tally->episodes,
-           (unsigned long long)tally->commands, (unsigned long long)tally->records, (double)tally->commands / seconds);
+    printf("episodes %llu, crashes %llu, commands %llu, records %llu, %.0f commands/s; results:", (unsigned long long)tally->episodes,
+           (unsigned long long)tally->crashes, (unsigned long long)tally->commands, (unsigned long long)tally->records,
+           (double)tally->commands / seconds);
     for (unsigned r = 0; r < HF_RESULT_COUNT; r++)
         if (tally->by_result[r] > 0)
             printf(" %s %llu", hf_result_name(r), (unsigned long long)tally->by_result[r]);

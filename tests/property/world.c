@@ -75,7 +75,7 @@ bool hf_world_open(struct hf_world *world, const struct hf_setting *setting)
     world->setting = *setting;
     world->options = engine_options(setting, setting->small ? ROWS_SMALL : ROWS_PLENTY);
     world->quota = full_quota(&world->options);
-    world->position = world->commands = world->records = 0;
+    world->position = world->commands = world->records = world->deeds = world->acknowledged = world->crashes = 0;
     world->log_bytes = 0;
     world->fault[0] = 0;
     world->altered = world->refused = false;
@@ -86,14 +86,17 @@ bool hf_world_open(struct hf_world *world, const struct hf_setting *setting)
     for (int table = 0; table < HF_TABLE_COUNT; table++)
         options.full_from[table] = setting->small ? 0 : UINT64_MAX;
     world->oracle = hf_oracle_create(&options);
-    return world->oracle && hf_engine_create(&world->options, &world->engine) == 0;
+    world->late = calloc(HF_LATE_MAX, sizeof *world->late);
+    return world->oracle && world->late && hf_engine_create(&world->options, &world->engine) == 0;
 }
 
 void hf_world_close(struct hf_world *world)
 {
     hf_oracle_destroy(world->oracle);
     hf_engine_destroy(world->engine);
+    free(world->late);
     free(world->log);
+    world->late = NULL;
     world->log = NULL;
     world->log_room = 0;
 }
@@ -148,7 +151,7 @@ static bool log_outcome(struct hf_world *world, const struct hf_command *command
     return hf_oracle_record(world->oracle, record, record->length, world->position) || by_oracle(world);
 }
 
-static uint32_t step(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
+static uint32_t step(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command, bool *reads_state)
 {
     struct hf_hint hint;
     uint32_t reached[HF_REACH_MAX];
@@ -166,12 +169,14 @@ static uint32_t step(struct hf_world *world, const struct hf_deed *deed, const s
                             .quota = &world->quota,
                             .hint = deed->hint ? &hint : NULL};
     hf_engine_step(world->engine, &asked);
+    *reads_state = asked.reads_state;
     return asked.outcome_bytes;
 }
 
 static bool do_internal(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
 {
-    uint32_t outcome = step(world, deed, command);
+    bool reads_state;
+    uint32_t outcome = step(world, deed, command, &reads_state);
     if (outcome == 0 && command->opcode == HF_MARK)
         return true; /* not later than what is there */
     if (outcome == 0)
@@ -209,14 +214,51 @@ static bool full_check(struct hf_world *world, const struct hf_command *command,
     return left < rows || differs(world, "FULL, though the table has room");
 }
 
+static bool judge_answer(struct hf_world *world, const struct hf_command *command, const struct hf_answer *answer,
+                         const struct hf_oracle_span *span)
+{
+    if (answer->position > world->acknowledged)
+        world->acknowledged = answer->position;
+    return hf_oracle_answer(world->oracle, command, answer, span) || by_oracle(world);
+}
+
+static bool arrive(struct hf_world *world, struct hf_late *late, uint64_t now_ns)
+{
+    uint64_t last = hf_oracle_time_ns(world->oracle);
+    late->due = 0;
+    late->span.to_position = world->position;
+    late->span.to_ns = now_ns > late->span.to_ns ? now_ns : late->span.to_ns;
+    late->span.to_ns = last > late->span.to_ns ? last : late->span.to_ns;
+    return judge_answer(world, (const struct hf_command *)(const void *)late->command, (const struct hf_answer *)(const void *)late->answer,
+                        &late->span);
+}
+
+/* Sends the answer on its way; false if there is no room on it. */
+static bool send_late(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command,
+                      const struct hf_oracle_span *span)
+{
+    const struct hf_answer *answer = hf_world_answer(world);
+    for (uint32_t i = 0; i < HF_LATE_MAX && answer->length <= sizeof world->late[i].answer; i++) {
+        struct hf_late *late = &world->late[i];
+        if (late->due != 0)
+            continue;
+        late->due = world->deeds + deed->late;
+        late->span = *span;
+        memcpy(late->command, command, command->length);
+        memcpy(late->answer, answer, answer->length);
+        return true;
+    }
+    return false;
+}
+
 static bool answer_check(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command, uint64_t before,
-                         uint32_t outcome)
+                         bool asserts)
 {
     struct hf_answer *answer = (struct hf_answer *)(void *)world->answer;
     uint64_t last = hf_oracle_time_ns(world->oracle);
     struct hf_oracle_span span = {before, world->position, deed->now_ns, last > deed->now_ns ? last : deed->now_ns};
-    answer->position = outcome || (answer->flags & HF_ANSWER_REPEATED) ? world->position : 0;
-    return hf_oracle_answer(world->oracle, command, answer, &span) || by_oracle(world);
+    answer->position = asserts ? world->position : 0;
+    return (deed->late > 0 && send_late(world, deed, command, &span)) || judge_answer(world, command, answer, &span);
 }
 
 static bool do_command(struct hf_world *world, const struct hf_deed *deed, const struct hf_command *command)
@@ -225,7 +267,8 @@ static bool do_command(struct hf_world *world, const struct hf_deed *deed, const
     struct hf_oracle_allowed predicted;
     memset(world->answer, 0xee, sizeof(struct hf_answer));
     hf_oracle_predict(world->oracle, command, deed->now_ns, &predicted);
-    uint32_t outcome = step(world, deed, command);
+    bool reads_state;
+    uint32_t outcome = step(world, deed, command, &reads_state);
     const struct hf_answer *answer = hf_world_answer(world);
     world->commands++;
     /* One that stops takes nothing new; under pressure only new orders are refused. */
@@ -240,16 +283,75 @@ static bool do_command(struct hf_world *world, const struct hf_deed *deed, const
         return differs(world, "a command that left no record changed the state's digest");
     if (answer->result == HF_FULL && !full_check(world, command, world->quota.left[answer->detail % HF_TABLE_COUNT]))
         return false;
-    return answer_check(world, deed, command, before, outcome);
+    return answer_check(world, deed, command, before, outcome != 0 || reads_state);
+}
+
+/* An engine that has read the log up to `bytes`, or NULL (and world->fault). */
+static struct hf_engine *replay(struct hf_world *world, const struct hf_engine_options *options, size_t bytes, struct hf_quota *quota)
+{
+    struct hf_engine *engine;
+    if (hf_engine_create(options, &engine) != 0) {
+        differs(world, "no other engine could be made");
+        return NULL;
+    }
+    for (size_t at = 0; at < bytes;) {
+        const struct hf_record *record = (const struct hf_record *)(const void *)(world->log + at);
+        unsigned table;
+        if (hf_engine_replay(engine, record, record->length, quota, &table) != 0) {
+            hf_engine_destroy(engine);
+            differs(world, "a replay differs from the log");
+            return NULL;
+        }
+        at += record->length;
+    }
+    return engine;
+}
+
+/* Where the log ends after a crash: at any record that ends beyond what was acknowledged, or at what was. */
+static size_t cut_at(const struct hf_world *world, uint64_t draw)
+{
+    size_t ends = 0, at = 0, cut = world->log_bytes;
+    for (; at < world->log_bytes; at += ((const struct hf_record *)(const void *)(world->log + at))->length)
+        ends += at >= world->acknowledged;
+    uint64_t choice = draw % (ends + 1);
+    for (at = 0, ends = 0; at < world->log_bytes; at += ((const struct hf_record *)(const void *)(world->log + at))->length)
+        if (at >= world->acknowledged && ends++ == choice)
+            cut = at;
+    return cut;
+}
+
+static bool do_crash(struct hf_world *world, const struct hf_deed *deed)
+{
+    size_t cut = cut_at(world, deed->draw);
+    struct hf_quota quota = full_quota(&world->options);
+    world->options.key[0] ^= deed->draw;
+    struct hf_engine *engine = replay(world, &world->options, cut, &quota);
+    if (!engine)
+        return false;
+    hf_engine_destroy(world->engine);
+    world->engine = engine;
+    world->quota = quota;
+    world->log_bytes = cut;
+    world->position = cut;
+    world->crashes++;
+    for (uint32_t i = 0; i < HF_LATE_MAX; i++)
+        world->late[i].due = 0;
+    return hf_oracle_restart(world->oracle, cut) || by_oracle(world);
 }
 
 bool hf_world_do(struct hf_world *world, const struct hf_script *script, const struct hf_deed *deed)
 {
+    world->deeds++;
+    for (uint32_t i = 0; i < HF_LATE_MAX; i++)
+        if (world->late[i].due != 0 && world->late[i].due <= world->deeds && !arrive(world, &world->late[i], deed->now_ns))
+            return false;
     switch (deed->kind) {
     case HF_DEED_SWEEP:
         return do_sweep(world, deed);
     case HF_DEED_MARK:
         return do_internal(world, deed, hf_script_command(script, deed));
+    case HF_DEED_CRASH:
+        return do_crash(world, deed);
     default:
         return do_command(world, deed, hf_script_command(script, deed));
     }
@@ -307,19 +409,10 @@ static bool replay_check(struct hf_world *world)
     other.key[0] ^= 0x5555555555555555ull;
     struct hf_engine_options options = engine_options(&other, ROWS_PLENTY);
     struct hf_quota quota = full_quota(&options);
-    struct hf_engine *engine;
-    bool good = true;
-    if (hf_engine_create(&options, &engine) != 0)
-        return differs(world, "no second engine could be made");
-    for (size_t at = 0; good && at < world->log_bytes;) {
-        const struct hf_record *record = (const struct hf_record *)(const void *)(world->log + at);
-        unsigned table;
-        if (hf_engine_replay(engine, record, record->length, &quota, &table) != 0)
-            good = differs(world, "a replay differs from the log");
-        at += record->length;
-    }
-    if (good && hf_engine_digest(engine) != hf_engine_digest(world->engine))
-        good = differs(world, "a replay gives another digest");
+    struct hf_engine *engine = replay(world, &options, world->log_bytes, &quota);
+    if (!engine)
+        return false;
+    bool good = hf_engine_digest(engine) == hf_engine_digest(world->engine) || differs(world, "a replay gives another digest");
     hf_engine_destroy(engine);
     return good;
 }
@@ -329,6 +422,9 @@ bool hf_world_compare(struct hf_world *world, uint64_t now_ns)
     struct hf_comparing comparing = {world, {.now_ns = now_ns, .latest_ns = now_ns}};
     struct hf_audit_item audit;
     uint64_t commands = world->commands;
+    for (uint32_t i = 0; i < HF_LATE_MAX; i++)
+        if (world->late[i].due != 0 && !arrive(world, &world->late[i], now_ns))
+            return false;
     if (!hf_oracle_invariants(world->oracle))
         return by_oracle(world);
     if (!hf_oracle_each_order(world->oracle, ask_order, &comparing) || !hf_oracle_each_gone(world->oracle, ask_gone, &comparing) ||

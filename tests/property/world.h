@@ -14,6 +14,7 @@ enum hf_deed_kind {
     HF_DEED_COMMAND, /* a client's command */
     HF_DEED_SWEEP,   /* what is due in a partition, all of it */
     HF_DEED_MARK,
+    HF_DEED_CRASH, /* the engine starts again, with some of what was not acknowledged gone */
 };
 
 /* One thing done. */
@@ -23,6 +24,8 @@ struct hf_deed {
     uint32_t partition, ids_max; /* of a sweep */
     uint16_t shed;               /* refuse new orders with this result; 0: take them */
     bool hint, digest;           /* hand the step a hint; compare digests around a refusal */
+    uint32_t late;               /* the answer arrives so many deeds later */
+    uint64_t draw;               /* of a crash: how much is gone */
     size_t command;              /* where its bytes stand */
 };
 
@@ -42,9 +45,20 @@ void hf_script_end(struct hf_script *script);
 struct hf_setting {
     uint32_t partitions;
     uint64_t retention_ms;
-    bool wall_differs, history, small; /* small: tables so small that they fill up */
+    bool wall_differs, small; /* small: tables so small that they fill up */
+    bool history;             /* answers arrive late, and the engine crashes */
     uint64_t key[2];
 };
+
+/* An answer on its way. */
+struct hf_late {
+    struct hf_oracle_span span;
+    uint64_t due; /* deeds until it arrives */
+    _Alignas(8) uint8_t command[HF_COMMAND_BYTES_MAX];
+    _Alignas(8) uint8_t answer[16384];
+};
+
+enum { HF_LATE_MAX = 24 };
 
 struct hf_world {
     struct hf_setting setting;
@@ -52,7 +66,8 @@ struct hf_world {
     struct hf_oracle *oracle;
     struct hf_engine_options options;
     struct hf_quota quota;
-    uint64_t position, commands, records;
+    uint64_t position, commands, records, deeds, acknowledged, crashes;
+    struct hf_late *late; /* HF_LATE_MAX of them; due 0: none */
     uint8_t *log;
     size_t log_bytes, log_room;
     uint64_t alter_at, alter_draw; /* one bit of that record's outcome, as drawn, is flipped before the oracle sees it; 0: none */
