@@ -224,7 +224,7 @@ static int hf_grpc_h2_on_invalid(nghttp2_session *session, const nghttp2_frame *
     if (frame->hd.type == NGHTTP2_HEADERS)
         connection->header_since_ns = 0;
     hf_grpc_count(connection->worker, HF_GRPC_PROTOCOL_ERRORS);
-    hf_grpc_h2_police(connection, &connection->invalid, 1000, 100, HF_GRPC_FRAME_FLOODS, "too many invalid frames");
+    hf_grpc_h2_police(connection, &connection->invalid, 2000, 400, HF_GRPC_FRAME_FLOODS, "too many invalid frames");
     return 0;
 }
 

@@ -201,8 +201,11 @@ static void hf_grpc_worker_orders(struct hf_grpc_task *task)
     }
     if (health)
         hf_grpc_health_tell(worker);
-    if (drain)
+    if (drain) {
         hf_grpc_worker_drain(worker);
+        if (worker->sweep.due_ns > worker->drain_until_ns)
+            hf_grpc_loop_set_timer(worker->loop, &worker->sweep, worker->drain_until_ns + 1);
+    }
     if (stop) {
         worker->stopping = true;
         hf_grpc_worker_cut(worker);
