@@ -70,6 +70,7 @@ void sim_check_begin(const struct sim_check_options *wanted)
         .partitions = options.partitions,
         .retention_ms = options.retention_ns / 1000000,
         .allowed_from_client = 1ull << HF_BUSY | 1ull << HF_NO_SPACE | 1ull << HF_DRAINING,
+        .wall_clock_differs = true,
         .history = true,
     };
     oracle = hf_oracle_create(&ask);
@@ -173,6 +174,20 @@ void sim_check_log(void)
 #ifdef SIM_ORACLE
     if (!sim.failed && !hf_oracle_invariants(oracle))
         sim_fail("oracle: %s", hf_oracle_fault(oracle));
+#endif
+}
+
+uint64_t sim_check_log_ns(void)
+{
+    return hf_engine_last_time_ns(follower);
+}
+
+void sim_check_keep_from(uint64_t position)
+{
+#ifdef SIM_ORACLE
+    hf_oracle_keep_from(oracle, position);
+#else
+    (void)position;
 #endif
 }
 

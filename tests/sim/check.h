@@ -26,6 +26,11 @@ void sim_check_state(bool audit);
 /* At the end of a life: the auditor over the whole log. */
 void sim_check_log(void);
 
+/* No answer will come for what was sent before the log ended there, nor will a restart end before it. */
+void sim_check_keep_from(uint64_t position);
+/* Engine time of the log's last record. */
+uint64_t sim_check_log_ns(void);
+
 /* When a command was sent: what had happened by then. */
 struct sim_sent {
     uint64_t position, engine_ns;

@@ -382,7 +382,7 @@ static uint32_t ready_events(const struct link *link)
 bool sim_network_client_ready(int epoll_fd)
 {
     for (unsigned i = 0; i < link_count; i++)
-        if (links[i].in_use && links[i].epoll_fd == epoll_fd && ready_events(&links[i]) != 0)
+        if (links[i].in_use && !links[i].client_closed && links[i].epoll_fd == epoll_fd && ready_events(&links[i]) != 0)
             return true;
     return false;
 }

@@ -19,7 +19,8 @@ enum {
     STEPS_MAX = 4000000,
     QUIET_STEPS_MAX = 400000, /* without an answer, while there should be some */
     CALM_COMMANDS = 300,
-    STATE_CHECK_STEPS = 256,
+    STATE_CHECK_STEPS = 1024,
+    STARTS_MAX = 32, /* until one succeeds */
 };
 
 /* What a seed draws once. */
@@ -36,7 +37,8 @@ struct plan {
 
 static struct plan plan;
 static struct hf_sim_disk *disk;
-static uint64_t restarts;
+static uint64_t restarts, reasons_seen;
+static bool resized, calm;
 
 /* ---- drawing a world ---- */
 
@@ -64,6 +66,13 @@ static void draw_sizes(void)
     options->lines_max = PICK(512, 4096, 32768);
     options->command_ids_max = PICK(512, 4096, 16384);
     options->limits_max = PICK(16, 256, 4096);
+}
+
+static void draw_roomy_sizes(void)
+{
+    struct hf_server_options *options = &plan.options;
+    options->skus_max = options->cells_max = options->limits_max = 8192;
+    options->orders_max = options->lines_max = options->command_ids_max = 65536;
 }
 
 static void draw_options(void)
@@ -151,9 +160,16 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* How far the wall clock is ahead of the log. */
+static uint64_t wall_gap_ns(void)
+{
+    uint64_t wall_ns = sim.now_ns + (uint64_t)sim.wall_offset_ns, last_ns = sim_check_log_ns();
+    return wall_ns > last_ns ? wall_ns - last_ns : 0;
+}
+
 static void skip_idle_time(void)
 {
-    uint64_t next = least(least(sim_threads_next_ns(), sim_network_next_ns()), least(sim_workload_next_ns(), hf_sim_disk_next_ns(disk)));
+    uint64_t next = least(least(sim_threads_next_ns(), sim_network_next_ns()), sim_workload_next_ns());
     if (next == UINT64_MAX)
         sim_fail("nothing will ever happen again");
     else if (next > sim.now_ns)
@@ -180,22 +196,82 @@ static void step(void)
         skip_idle_time();
     if (sim.tracing || sim.steps % STATE_CHECK_STEPS == 0)
         sim_check_state(sim.steps % (16 * STATE_CHECK_STEPS) == 0);
+    if (sim.steps % STATE_CHECK_STEPS == 0 && sim_process_state() == SIM_UP)
+        sim_check_keep_from(
+            least(sim_workload_oldest_position(), least(sim_history_acknowledged_position(), hf_log_durable(sim_process_node()->log))));
     if (sim.steps > STEPS_MAX)
         sim_fail("the seed does not end: %u steps", STEPS_MAX);
 }
 
 /* ---- the engine's lives ---- */
 
+/* Whether a start may be refused with this, by what was done to the disk, the clock and the sizes. */
+static bool refusal_is_right(int code, enum hf_sim_promise promise, const uint64_t before[HF_SIM_FAULTS])
+{
+    static const enum hf_sim_fault failing[] = {HF_SIM_READ_ERROR, HF_SIM_FLUSH_ERROR, HF_SIM_MANIFEST_ERROR, HF_SIM_POWER_CUT,
+                                                HF_SIM_KILL,       HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT};
+    const uint64_t *now = hf_sim_disk_counts(disk);
+    switch (code) {
+    case HF_E_CLOCK:
+        return !plan.options.accept_clock && wall_gap_ns() > plan.options.clock_gap_max_ns;
+    case HF_E_TOO_SMALL:
+        return resized;
+    case HF_E_NO_SPACE:
+        return true;
+    case HF_E_DAMAGED:
+        return promise != HF_SIM_KEEPS;
+    default:
+        for (unsigned i = 0; i < sizeof failing / sizeof failing[0]; i++)
+            if (now[failing[i]] != before[failing[i]])
+                return true;
+        return false;
+    }
+}
+
+/* What an operator would do about it. */
+static void mend(int code)
+{
+    if (code == HF_E_CLOCK)
+        plan.options.accept_clock = true;
+    else if (code == HF_E_TOO_SMALL)
+        draw_roomy_sizes();
+    else if (code == HF_E_DAMAGED)
+        hf_sim_disk_repair(disk);
+    sim.now_ns += 100000000;
+}
+
+static void start_once(void)
+{
+    uint64_t before[HF_SIM_FAULTS], kept = 0;
+    memcpy(before, hf_sim_disk_counts(disk), sizeof before);
+    enum hf_sim_promise promise = hf_sim_disk_promise(disk, &kept);
+    if (promise == HF_SIM_LEFT_OVER) {
+        hf_sim_disk_repair(disk);
+        promise = hf_sim_disk_promise(disk, &kept);
+    }
+    if (plan.hostile && sim_one_in(4))
+        (sim_one_in(2) ? hf_sim_disk_crash_after : hf_sim_disk_kill_after)(disk, 1 + sim_below(20));
+    sim_process_start(&plan.options, &plan.world);
+    while (sim_process_state() == SIM_STARTING && !sim.failed)
+        step();
+    if (sim_process_state() == SIM_UP && promise == HF_SIM_REFUSES)
+        sim_fail("the engine serves from a disk whose damage it should have refused");
+    if (sim_process_state() == SIM_REFUSED && !refusal_is_right(sim_process_code(), promise, before))
+        sim_fail("the engine does not start: %d: %s", sim_process_code(), sim_process_error());
+}
+
 static void start_engine(void)
 {
-    for (;;) {
-        plan.options.accept_clock = true;
-        sim_process_start(&plan.options, &plan.world);
-        while (sim_process_state() == SIM_STARTING && !sim.failed)
-            step();
+    plan.options.accept_clock = false;
+    for (unsigned tries = 0; !sim.failed; tries++) {
+        start_once();
         if (sim.failed || sim_process_state() == SIM_UP)
-            break;
-        sim_fail("the engine does not start: %d: %s", sim_process_code(), sim_process_error());
+            return;
+        sim_note("start %u failed: %d: %s", tries, sim_process_code(), sim_process_error());
+        mend(sim_process_code());
+        sim_process_bury();
+        if (tries == STARTS_MAX)
+            sim_fail("no start succeeds: %d: %s", sim_process_code(), sim_process_error());
     }
 }
 
@@ -207,8 +283,58 @@ static void stop_engine(void)
             return;
         step();
     }
-    if (sim_process_state() != SIM_STOPPED)
+    if (sim_process_state() != SIM_STOPPED && !plan.hostile)
         sim_fail("the engine does not stop cleanly: %d: %s", sim_process_code(), sim_process_error());
+}
+
+/* While it serves. */
+static void maybe_hurt(void)
+{
+    if (!plan.hostile || calm || !sim_one_in(4000))
+        return;
+    switch (sim_below(6)) {
+    case 0:
+        sim_fault(SIM_PAUSE);
+        sim_threads_pause(sim.now_ns + sim_below(400000000));
+        break;
+    case 1:
+        sim_fault(SIM_CLOCK_STEP);
+        sim.wall_offset_ns += (int64_t)sim_below(7200000000000) - 3600000000000;
+        break;
+    case 2:
+        sim_workload_replace_client();
+        break;
+    case 3:
+        hf_sim_disk_fill_up(disk, sim.now_ns + sim_below(2000000000));
+        break;
+    case 4:
+        hf_sim_disk_plan(disk, HF_SIM_SLOW_WRITE, 1 + sim_below(5));
+        break;
+    default:
+        hf_sim_disk_plan(disk, (enum hf_sim_fault)PICK(HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED),
+                         1 + sim_below(50));
+    }
+}
+
+/* While it does not. */
+static void hurt_at_rest(void)
+{
+    if (!plan.hostile)
+        return;
+    if (sim_one_in(6))
+        hf_sim_disk_rot(disk);
+    if (sim_one_in(10))
+        hf_sim_disk_rot_manifest(disk, (unsigned)sim_below(2));
+    if (sim_one_in(20))
+        hf_sim_disk_lose_segment(disk);
+    if (sim_one_in(4)) {
+        sim_fault(SIM_CLOCK_STEP);
+        sim.wall_offset_ns += (int64_t)sim_below(14400000000000) - 7200000000000;
+    }
+    if (sim_one_in(6))
+        hf_sim_disk_plan(disk, HF_SIM_READ_ERROR, 1 + sim_below(20));
+    if (sim_one_in(6))
+        hf_sim_disk_plan(disk, HF_SIM_MANIFEST_ERROR, 1 + sim_below(2));
 }
 
 static void restart_engine(void)
@@ -230,7 +356,32 @@ static void restart_engine(void)
     if (sim.failed)
         return;
     sim_check_log();
+    hurt_at_rest();
+    uint32_t before = plan.options.shards;
     draw_shards();
+    if (plan.options.shards != before)
+        sim_fault(SIM_RESHARD);
+    if (plan.hostile && sim_one_in(4)) {
+        sim_fault(SIM_RESIZE);
+        draw_sizes();
+        resized = true;
+    }
+    start_engine();
+}
+
+/* A process that ended by itself may do so only where the disk gave it reason. */
+static void come_back(void)
+{
+    static const enum hf_sim_fault reasons[] = {HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR,
+                                                HF_SIM_FENCED,      HF_SIM_POWER_CUT,   HF_SIM_KILL};
+    uint64_t given = 0;
+    for (unsigned i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        given += hf_sim_disk_counts(disk)[reasons[i]];
+    if (given == reasons_seen)
+        sim_fail("the engine ended by itself without a reason: %d", sim_process_code());
+    reasons_seen = given;
+    restarts++;
+    sim_process_bury();
     start_engine();
 }
 
@@ -248,14 +399,16 @@ static void serve(uint64_t commands)
         } else if (sim.steps - last_step > QUIET_STEPS_MAX) {
             sim_fail("no answer in %u steps, %u frames outstanding", QUIET_STEPS_MAX, sim_workload_outstanding());
         }
-        if (sim_process_state() != SIM_UP && !sim.failed)
-            sim_fail("the engine ended by itself: %d", sim_process_code());
+        if (sim_process_state() == SIM_EXITED && !sim.failed)
+            come_back();
+        maybe_hurt();
     }
 }
 
 /* Nothing goes wrong any more: all that is outstanding gets its answer, and then as many again as ever. */
 static void come_to_rest(void)
 {
+    calm = true;
     sim_network_set(&(struct sim_network_options){.delay_ns_max = 100000});
     sim_network_heal();
     hf_sim_disk_calm(disk);
@@ -306,7 +459,8 @@ void sim_run(uint64_t seed, bool tracing, struct sim_result *out)
     sim = (struct sim){.seed = seed, .tracing = tracing, .now_ns = 1000000000, .wall_offset_ns = 1700000000000000000};
     sim.random.state = seed;
     sim.entropy.state = ~seed;
-    restarts = 0;
+    restarts = reasons_seen = 0;
+    resized = calm = false;
     draw();
     disk = hf_sim_disk_new(&plan.disk);
     sim_history_begin();

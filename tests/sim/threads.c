@@ -106,11 +106,13 @@ void sim_doze(uint64_t ns)
 {
     enum { DOZE_NS_MAX = 2000000 };
     uint64_t until_ns = sim.now_ns + ns + sim_below(DOZE_NS_MAX), disk_ns = sim_process_disk_next_ns();
+    /* What the disk has had for a while is not waited for: it may be nothing that a look takes. */
+    uint64_t soon_ns = sim.now_ns + 2000 + sim_below(20000);
     if (disk_ns < until_ns)
-        until_ns = disk_ns;
+        until_ns = disk_ns > soon_ns ? disk_ns : soon_ns;
     if (current)
         current->dozing = true;
-    sim_yield(until_ns > sim.now_ns ? until_ns - sim.now_ns : 1);
+    sim_yield(until_ns - sim.now_ns);
     if (current)
         current->dozing = false;
 }

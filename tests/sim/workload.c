@@ -2,6 +2,7 @@
 
 #include "client/client_p.h"
 #include "tests/sim/check.h"
+#include "tests/sim/history.h"
 #include "tests/sim/network.h"
 #include "tests/sim/process.h"
 #include "tests/sim/sim.h"
@@ -543,6 +544,15 @@ uint64_t sim_workload_next_ns(void)
             next = clients[i].next_frame_ns;
     }
     return next;
+}
+
+uint64_t sim_workload_oldest_position(void)
+{
+    uint64_t oldest = sim_history_position();
+    for (unsigned i = 0; i < PENDING_MAX; i++)
+        if (pendings[i].used && pendings[i].sent.position < oldest)
+            oldest = pendings[i].sent.position;
+    return oldest;
 }
 
 unsigned sim_workload_outstanding(void)

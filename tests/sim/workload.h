@@ -50,6 +50,8 @@ bool sim_workload_run(void);
 uint64_t sim_workload_next_ns(void);
 /* Frames without an answer. */
 unsigned sim_workload_outstanding(void);
+/* The earliest end of the log at which one of them was sent. */
+uint64_t sim_workload_oldest_position(void);
 /* One client loses all it knows and a new one takes its place. */
 void sim_workload_replace_client(void);
 const struct sim_workload_counts *sim_workload_counts(void);
