@@ -230,13 +230,24 @@ static const struct hf_m_id *known_id(const struct hf_asking *asking)
     return state ? (const struct hf_m_id *)(const void *)state->value : NULL;
 }
 
+/* Who was refused has no effect in the log. What is shed is shed before the id is looked at, and an old one may be forgotten. */
+static bool refused_clean(struct hf_asking *asking, const struct hf_m_id *known)
+{
+    uint64_t free = asking->oracle->options.allowed_from_client | hf_bit(HF_ID_REUSED) | hf_bit(HF_ID_TOO_OLD);
+    if (!known || !asking->span->only_sending || known->position <= asking->span->from_position ||
+        (free & hf_bit(asking->answer->result)) || !hf_model_same_body(known->command, asking->command))
+        return true;
+    return hf_model_fault(asking->oracle, known->position, "refused with %s, though its effect (%s) stands in the log",
+                          hf_result_name(asking->answer->result), hf_result_name(known->result));
+}
+
 static bool write_answer(struct hf_asking *asking)
 {
     const struct hf_answer *answer = asking->answer;
     const struct hf_m_id *known = known_id(asking);
     bool repeated = answer->flags & HF_ANSWER_REPEATED;
     if (!repeated && !recorded_result(answer->result))
-        return any_moment(asking, known);
+        return refused_clean(asking, known) && any_moment(asking, known);
     if (!known)
         return fault_at(asking, "expected a record of this id, there is none");
     if (!hf_model_same_body(known->command, asking->command))

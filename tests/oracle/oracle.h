@@ -52,6 +52,8 @@ struct hf_oracle_span {
     uint64_t from_position;  /* all records that end at or below it had happened before: the end of the log when the command was sent */
     uint64_t to_position;    /* no record that ends beyond it had: the end of the log when the answer arrived */
     uint64_t from_ns, to_ns; /* bounds of the engine time at the step */
+    /* No other sending of this id was under way meanwhile: whoever was refused then has no effect in the span. False: not known. */
+    bool only_sending;
 };
 
 /* Whether `answer`, with its items, may be the answer to `command` (any opcode but those of administration; one that fails

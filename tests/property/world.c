@@ -214,11 +214,41 @@ static bool full_check(struct hf_world *world, const struct hf_command *command,
     return left < rows || differs(world, "FULL, though the table has room");
 }
 
-static bool judge_answer(struct hf_world *world, const struct hf_command *command, const struct hf_answer *answer,
+/* Makes an answer a lie, in one thing that only its own state makes true. False: this one is no good for it. */
+static bool lie(struct hf_world *world, const struct hf_command *command, struct hf_answer *answer)
+{
+    static const uint16_t refusals[] = {HF_SHORT, HF_UNKNOWN_SKU, HF_BAD_STATE, HF_BUSY};
+    uint64_t draw = world->alter_draw;
+    bool order = hf_opcode_family(command->opcode) == HF_FAMILY_ORDER && !(answer->flags & HF_ANSWER_REPEATED);
+    if (answer->result == HF_SHORT)
+        answer->result = HF_OK;
+    else if (answer->result != HF_OK || hf_opcode_family(command->opcode) == HF_FAMILY_ADMIN)
+        return false;
+    else if (hf_opcode_family(command->opcode) == HF_FAMILY_QUERY && answer->item_count > 0)
+        ((struct hf_cell_item *)(void *)(answer + 1))->location ^= 1u << draw % 32; /* in an order's item: its customer */
+    else if (order && draw % 4 == 0)
+        answer->version ^= 1ull << draw / 4 % 64;
+    else if (order && draw % 4 == 1)
+        *(draw / 4 % 2 ? &answer->order : &answer->payment) ^= (uint8_t)(1u << draw / 8 % 3);
+    else if (order && draw % 4 == 2)
+        answer->due_ns ^= 1ull << draw / 4 % 64;
+    else if (hf_opcode_family(command->opcode) != HF_FAMILY_QUERY && !(answer->flags & HF_ANSWER_REPEATED))
+        answer->result = refusals[draw / 4 % 4];
+    else
+        return false;
+    return true;
+}
+
+static bool judge_answer(struct hf_world *world, const struct hf_command *command, struct hf_answer *answer,
                          const struct hf_oracle_span *span)
 {
     if (answer->position > world->acknowledged)
         world->acknowledged = answer->position;
+    if (world->lie_from != 0 && world->commands >= world->lie_from && span->only_sending && lie(world, command, answer)) {
+        world->altered = true;
+        world->refused = !hf_oracle_answer(world->oracle, command, answer, span);
+        return by_oracle(world);
+    }
     return hf_oracle_answer(world->oracle, command, answer, span) || by_oracle(world);
 }
 
@@ -229,7 +259,7 @@ static bool arrive(struct hf_world *world, struct hf_late *late, uint64_t now_ns
     late->span.to_position = world->position;
     late->span.to_ns = now_ns > late->span.to_ns ? now_ns : late->span.to_ns;
     late->span.to_ns = last > late->span.to_ns ? last : late->span.to_ns;
-    return judge_answer(world, (const struct hf_command *)(const void *)late->command, (const struct hf_answer *)(const void *)late->answer,
+    return judge_answer(world, (const struct hf_command *)(const void *)late->command, (struct hf_answer *)(void *)late->answer,
                         &late->span);
 }
 
@@ -256,7 +286,12 @@ static bool answer_check(struct hf_world *world, const struct hf_deed *deed, con
 {
     struct hf_answer *answer = (struct hf_answer *)(void *)world->answer;
     uint64_t last = hf_oracle_time_ns(world->oracle);
-    struct hf_oracle_span span = {before, world->position, deed->now_ns, last > deed->now_ns ? last : deed->now_ns};
+    struct hf_oracle_span span = {before, world->position, deed->now_ns, last > deed->now_ns ? last : deed->now_ns, true};
+    for (uint32_t i = 0; i < HF_LATE_MAX; i++) {
+        const struct hf_command *other = (const struct hf_command *)(const void *)world->late[i].command;
+        if (world->late[i].due != 0 && !hf_id_none(command->id) && hf_id_equal(other->id, command->id))
+            world->late[i].span.only_sending = span.only_sending = false;
+    }
     answer->position = asserts ? world->position : 0;
     return (deed->late > 0 && send_late(world, deed, command, &span)) || judge_answer(world, command, answer, &span);
 }

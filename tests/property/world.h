@@ -71,6 +71,7 @@ struct hf_world {
     uint8_t *log;
     size_t log_bytes, log_room;
     uint64_t alter_at, alter_draw; /* one bit of that record's outcome, as drawn, is flipped before the oracle sees it; 0: none */
+    uint64_t lie_from;             /* the first answer from that many commands on that can be made a lie is made one; 0: none */
     uint32_t alter_bit;
     bool altered, refused; /* whether that was done, and what the oracle said */
     char fault[1400];      /* empty: none */
