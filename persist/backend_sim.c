@@ -36,7 +36,7 @@ static bool counts_polls(const struct hf_sim_disk *disk)
 
 static uint64_t duration(struct hf_sim_disk *disk)
 {
-    return 1 + sim_random(disk) % (counts_polls(disk) ? disk->options.polls_max : disk->options.write_ns_max);
+    return 1 + hf_sim_random(disk) % (counts_polls(disk) ? disk->options.polls_max : disk->options.write_ns_max);
 }
 
 /* The writes of a killed process keep the lock until they are over. */
@@ -60,7 +60,7 @@ static int sim_lock(struct hf_backend *backend, bool shared, uint64_t wait_ms)
 static int sim_manifest_read(struct hf_backend *backend, unsigned copy, void *buf, uint32_t *bytes)
 {
     struct sim *sim = sim_of(backend);
-    struct sim_manifest *manifest = &sim->disk->manifest[copy];
+    struct hf_sim_manifest *manifest = &sim->disk->manifest[copy];
     if (sim->disk->crashed)
         return hf_say(backend->error, HF_E_IO, "the simulated process is gone");
     if (!sim->shared)
@@ -73,21 +73,21 @@ static int sim_manifest_read(struct hf_backend *backend, unsigned copy, void *bu
 static int sim_manifest_write(struct hf_backend *backend, unsigned copy, const void *buf, uint32_t bytes)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    struct sim_manifest *manifest = &disk->manifest[copy];
+    struct hf_sim_manifest *manifest = &disk->manifest[copy];
     assert(bytes == HF_MANIFEST_BYTES);
     if (disk->crashed)
         return hf_say(backend->error, HF_E_IO, "the simulated process is gone");
     memcpy(manifest->now, buf, bytes);
     manifest->bytes = bytes;
-    if (sim_meets(disk, HF_SIM_MANIFEST_ERROR)) {
-        sim_manifest_torn(disk, manifest);
+    if (hf_sim_meets(disk, HF_SIM_MANIFEST_ERROR)) {
+        hf_sim_manifest_torn(disk, manifest);
         return hf_say(backend->error, HF_E_IO, "simulated failure to write manifest.%u", copy);
     }
     memcpy(manifest->truth, buf, bytes);
-    if (sim_gone(disk))
+    if (hf_sim_gone(disk))
         return hf_say(backend->error, HF_E_IO, "the simulated process ended while it wrote manifest.%u", copy);
     memcpy(manifest->medium, buf, bytes);
-    sim_term_begins(disk, buf);
+    hf_sim_term_begins(disk, buf);
     return 0;
 }
 
@@ -121,11 +121,11 @@ static int sim_read(struct hf_backend *backend, struct hf_read_cursor *cursor, u
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
     uint64_t segment = sim_of(backend)->geometry.segment_bytes;
-    if (disk->crashed || sim_meets(disk, HF_SIM_READ_ERROR)) {
+    if (disk->crashed || hf_sim_meets(disk, HF_SIM_READ_ERROR)) {
         snprintf(cursor->error, sizeof cursor->error, "simulated failure to read at position %" PRIu64, position);
         return HF_E_IO;
     }
-    bool whole = sim_look(disk, position, buf, bytes);
+    bool whole = hf_sim_look(disk, position, buf, bytes);
     *absent = !whole && position - position % segment + segment < segments_end(disk);
     return 0;
 }
@@ -138,9 +138,9 @@ static void sim_read_end(struct hf_backend *backend, struct hf_read_cursor *curs
 static int flush_failed(struct hf_backend *backend, uint64_t position)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    for (uint64_t at = position / SIM_SECTOR_BYTES; at < disk->bytes / SIM_SECTOR_BYTES; at++)
-        if (disk->options.buffered && disk->sectors[at] == SIM_DIRTY && sim_random(disk) % 2 == 0)
-            disk->sectors[at] = SIM_STALE;
+    for (uint64_t at = position / HF_SIM_SECTOR_BYTES; at < disk->bytes / HF_SIM_SECTOR_BYTES; at++)
+        if (disk->options.buffered && disk->sectors[at] == HF_SIM_DIRTY && hf_sim_random(disk) % 2 == 0)
+            disk->sectors[at] = HF_SIM_STALE;
     return hf_say(backend->error, HF_E_IO, "simulated failure of a flush; the start is refused");
 }
 
@@ -148,11 +148,11 @@ static int sim_flush(struct hf_backend *backend, uint64_t position)
 {
     struct sim *sim = sim_of(backend);
     uint64_t segment = sim->geometry.segment_bytes, from = position - position % segment;
-    if (sim_gone(sim->disk))
+    if (hf_sim_gone(sim->disk))
         return hf_say(backend->error, HF_E_IO, "the simulated process ended in a flush");
-    if (sim_meets(sim->disk, HF_SIM_FLUSH_ERROR))
+    if (hf_sim_meets(sim->disk, HF_SIM_FLUSH_ERROR))
         return flush_failed(backend, from);
-    sim_settle(sim->disk, from);
+    hf_sim_settle(sim->disk, from);
     return 0;
 }
 
@@ -160,8 +160,8 @@ static int sim_flush(struct hf_backend *backend, uint64_t position)
 
 static bool disk_is_full(struct hf_sim_disk *disk)
 {
-    if (disk->full_until_ns <= disk->now_ns && sim_meets(disk, HF_SIM_NO_SPACE))
-        disk->full_until_ns = disk->now_ns + 1 + sim_random(disk) % (counts_polls(disk) ? 50 : 500000000);
+    if (disk->full_until_ns <= disk->now_ns && hf_sim_meets(disk, HF_SIM_NO_SPACE))
+        disk->full_until_ns = disk->now_ns + 1 + hf_sim_random(disk) % (counts_polls(disk) ? 50 : 500000000);
     return disk->full_until_ns > disk->now_ns;
 }
 
@@ -180,10 +180,10 @@ static void slice_begin(struct sim *sim, uint64_t target)
 {
     struct hf_sim_disk *disk = sim->disk;
     uint64_t segment = disk->slice.from / disk->segment_bytes;
-    assert(segment < SIM_SEGMENTS_MAX);
+    assert(segment < HF_SIM_SEGMENTS_MAX);
     disk->slice.end = slice_end(sim, target);
     disk->slice.under_way = true;
-    disk->slice.due_ns = disk->now_ns + (disk->options.fill_ns_max == 0 ? 0 : 1 + sim_random(disk) % disk->options.fill_ns_max);
+    disk->slice.due_ns = disk->now_ns + (disk->options.fill_ns_max == 0 ? 0 : 1 + hf_sim_random(disk) % disk->options.fill_ns_max);
     if (segment >= disk->segments)
         disk->segments = segment + 1;
     disk->segment_have[segment] = disk->segment_bytes;
@@ -191,12 +191,12 @@ static void slice_begin(struct sim *sim, uint64_t target)
 
 static void slice_over(struct hf_sim_disk *disk)
 {
-    struct sim_slice *slice = &disk->slice;
+    struct hf_sim_slice *slice = &disk->slice;
     uint64_t end = slice->end < disk->bytes ? slice->end : disk->bytes;
     if (!disk->options.keeps_old && slice->from < end) {
         memset(disk->medium + slice->from, 0, end - slice->from);
-        sim_harm(disk, slice->from, end - slice->from, false);
-        memset(disk->sectors + slice->from / SIM_SECTOR_BYTES, SIM_CLEAN, (end - slice->from) / SIM_SECTOR_BYTES);
+        hf_sim_harm(disk, slice->from, end - slice->from, false);
+        memset(disk->sectors + slice->from / HF_SIM_SECTOR_BYTES, HF_SIM_CLEAN, (end - slice->from) / HF_SIM_SECTOR_BYTES);
     }
     slice->under_way = false;
     slice->from = slice->end;
@@ -218,7 +218,7 @@ static void fill(struct sim *sim)
         }
         if (!disk->slice.under_way)
             slice_begin(sim, target);
-        if (disk->slice.due_ns > disk->now_ns || sim_gone(disk))
+        if (disk->slice.due_ns > disk->now_ns || hf_sim_gone(disk))
             return;
         slice_over(disk);
     }
@@ -235,7 +235,7 @@ static int sim_space_start(struct hf_backend *backend, uint64_t position, void *
         first = disk->options.capacity_bytes;
     assert(disk->segment_bytes == 0 || disk->segment_bytes == sim->geometry.segment_bytes);
     disk->segment_bytes = sim->geometry.segment_bytes;
-    disk->slice = (struct sim_slice){.from = position};
+    disk->slice = (struct hf_sim_slice){.from = position};
     sim->appended = position;
     sim->starts = true;
     backend->depth = disk->options.depth;
@@ -271,7 +271,7 @@ static enum hf_sim_fault fault_of_append(struct hf_sim_disk *disk)
     static const enum hf_sim_fault faults[] = {HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED,
                                                HF_SIM_LOST_WRITE,  HF_SIM_MISDIRECTED, HF_SIM_SLOW_WRITE};
     for (unsigned i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        if (sim_meets(disk, faults[i]))
+        if (hf_sim_meets(disk, faults[i]))
             return faults[i];
     return HF_SIM_FAULTS;
 }
@@ -279,37 +279,37 @@ static enum hf_sim_fault fault_of_append(struct hf_sim_disk *disk)
 static int sim_append(struct hf_backend *backend, uint64_t position, const void *data, uint32_t bytes)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    assert(disk->write_count < SIM_INFLIGHT_MAX && bytes % 4096 == 0 && position % 4096 == 0);
+    assert(disk->write_count < HF_SIM_INFLIGHT_MAX && bytes % 4096 == 0 && position % 4096 == 0);
     assert(position + bytes <= disk->slice.from || disk->crashed);
-    if (sim_gone(disk))
+    if (hf_sim_gone(disk))
         return hf_say(backend->error, HF_E_IO, "the simulated process ended at position %" PRIu64, position);
-    struct sim_write *write = &disk->writes[disk->write_count++];
-    *write = (struct sim_write){.position = position, .bytes = bytes, .data = malloc(bytes), .fault = fault_of_append(disk)};
+    struct hf_sim_write *write = &disk->writes[disk->write_count++];
+    *write = (struct hf_sim_write){.position = position, .bytes = bytes, .data = malloc(bytes), .fault = fault_of_append(disk)};
     assert(write->data != NULL);
     memcpy(write->data, data, bytes);
-    uint64_t took_ns = duration(disk) * (write->fault == HF_SIM_SLOW_WRITE ? 20 + sim_random(disk) % 181 : 1);
+    uint64_t took_ns = duration(disk) * (write->fault == HF_SIM_SLOW_WRITE ? 20 + hf_sim_random(disk) % 181 : 1);
     write->due_ns = disk->now_ns + took_ns;
-    write->cached_ns = disk->now_ns + sim_random(disk) % took_ns;
+    write->cached_ns = disk->now_ns + hf_sim_random(disk) % took_ns;
     return 0;
 }
 
 /* Of a write that failed, or whose flush did, each sector may be anywhere: where it was, lost, or readable and not durable. */
-static void land_failed(struct hf_sim_disk *disk, const struct sim_write *write, uint32_t bytes)
+static void land_failed(struct hf_sim_disk *disk, const struct hf_sim_write *write, uint32_t bytes)
 {
-    for (uint32_t at = 0; at < bytes; at += SIM_SECTOR_BYTES) {
-        enum sim_sector as = disk->options.buffered ? SIM_STALE : sim_random(disk) % 2 == 0 ? SIM_DIRTY : SIM_CLEAN;
-        if (disk->options.buffered || sim_random(disk) % 3 != 0)
-            sim_land(disk, write->position + at, write->data + at, SIM_SECTOR_BYTES, as);
+    for (uint32_t at = 0; at < bytes; at += HF_SIM_SECTOR_BYTES) {
+        enum hf_sim_sector as = disk->options.buffered ? HF_SIM_STALE : hf_sim_random(disk) % 2 == 0 ? HF_SIM_DIRTY : HF_SIM_CLEAN;
+        if (disk->options.buffered || hf_sim_random(disk) % 3 != 0)
+            hf_sim_land(disk, write->position + at, write->data + at, HF_SIM_SECTOR_BYTES, as);
     }
 }
 
-static int append_failed(struct hf_backend *backend, const struct sim_write *write)
+static int append_failed(struct hf_backend *backend, const struct hf_sim_write *write)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
     bool is_short = write->fault == HF_SIM_WRITE_SHORT;
-    uint32_t bytes = is_short ? (uint32_t)(sim_random(disk) % (write->bytes / SIM_SECTOR_BYTES)) * SIM_SECTOR_BYTES : write->bytes;
+    uint32_t bytes = is_short ? (uint32_t)(hf_sim_random(disk) % (write->bytes / HF_SIM_SECTOR_BYTES)) * HF_SIM_SECTOR_BYTES : write->bytes;
     if (is_short && bytes != 0)
-        sim_land(disk, write->position, write->data, bytes, SIM_DIRTY);
+        hf_sim_land(disk, write->position, write->data, bytes, HF_SIM_DIRTY);
     else if (!is_short)
         land_failed(disk, write, bytes);
     return hf_say(backend->error, HF_E_IO, "simulated %s at position %" PRIu64, hf_sim_fault_name(write->fault), write->position);
@@ -319,7 +319,7 @@ static int append_failed(struct hf_backend *backend, const struct sim_write *wri
 static int report(struct hf_backend *backend, unsigned index, struct hf_append_done *done)
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
-    const struct sim_write *write = &disk->writes[index];
+    const struct hf_sim_write *write = &disk->writes[index];
     int e = 0;
     *done = (struct hf_append_done){.position = write->position, .outcome = HF_APPEND_DURABLE};
     if (write->fault == HF_SIM_FENCED)
@@ -327,8 +327,8 @@ static int report(struct hf_backend *backend, unsigned index, struct hf_append_d
     else if (write->fault == HF_SIM_WRITE_ERROR || write->fault == HF_SIM_WRITE_SHORT || write->fault == HF_SIM_FLUSH_ERROR)
         e = append_failed(backend, write);
     else
-        sim_block_add(disk, write);
-    sim_write_gone(disk, index);
+        hf_sim_block_add(disk, write);
+    hf_sim_write_gone(disk, index);
     return e;
 }
 
@@ -336,10 +336,10 @@ static int sim_poll(struct hf_backend *backend, struct hf_append_done *done, uns
 {
     struct hf_sim_disk *disk = sim_of(backend)->disk;
     unsigned n = 0;
-    if (disk->crashed || (disk->write_count != 0 && sim_gone(disk)))
+    if (disk->crashed || (disk->write_count != 0 && hf_sim_gone(disk)))
         return hf_say(backend->error, HF_E_IO, "the simulated process ended while it was writing");
     disk->now_ns += counts_polls(disk);
-    sim_advance(disk);
+    hf_sim_advance(disk);
     for (unsigned i = 0; i < disk->write_count && n < max;) {
         if (!disk->writes[i].over) {
             i++;
@@ -385,7 +385,7 @@ static void sim_close(struct hf_backend *backend)
     while (sim->starts && !disk->crashed && disk->write_count != 0) {
         disk->writes[0].cached_ns = disk->writes[0].due_ns = disk->now_ns;
         disk->writes[0].orphan = true;
-        sim_advance(disk);
+        hf_sim_advance(disk);
     }
     if (sim->starts && !disk->crashed)
         disk->slice.under_way = false;

@@ -11,7 +11,7 @@ static void block_insert(struct hf_sim_disk *disk, const uint8_t *data, uint64_t
 {
     struct hf_block head;
     memcpy(&head, data, sizeof head);
-    sim_grow(disk, position + bytes);
+    hf_sim_grow(disk, position + bytes);
     memcpy(disk->truth + position, data, bytes);
     if (disk->block_count == disk->block_room) {
         disk->block_room = disk->block_room == 0 ? 256 : 2 * disk->block_room;
@@ -21,11 +21,11 @@ static void block_insert(struct hf_sim_disk *disk, const uint8_t *data, uint64_t
     uint64_t at = disk->block_count++;
     for (; at > 0 && disk->blocks[at - 1].position > position; at--)
         disk->blocks[at] = disk->blocks[at - 1];
-    disk->blocks[at] = (struct sim_block){
+    disk->blocks[at] = (struct hf_sim_block){
         .position = position, .stated = head.durable, .term = head.term, .number = head.number, .bytes = bytes, .length = head.length};
 }
 
-void sim_block_add(struct hf_sim_disk *disk, const struct sim_write *write)
+void hf_sim_block_add(struct hf_sim_disk *disk, const struct hf_sim_write *write)
 {
     block_insert(disk, write->data, write->position, write->bytes);
 }
@@ -45,7 +45,7 @@ static void blocks_found(struct hf_sim_disk *disk, const struct hf_manifest *man
     uint32_t chain = manifest->seed, room = manifest->block_max;
     uint64_t from = 0;
     if (disk->block_count != 0) {
-        const struct sim_block *last = &disk->blocks[disk->block_count - 1];
+        const struct hf_sim_block *last = &disk->blocks[disk->block_count - 1];
         struct hf_block head;
         memcpy(&head, disk->truth + last->position, sizeof head);
         chain = head.checksum;
@@ -56,7 +56,7 @@ static void blocks_found(struct hf_sim_disk *disk, const struct hf_manifest *man
     for (uint64_t at = from, step; at < end; at += step) {
         struct hf_block head;
         step = HF_BLOCK_ALIGN;
-        sim_look(disk, at, now, room - at % room);
+        hf_sim_look(disk, at, now, room - at % room);
         memcpy(&head, now, sizeof head);
         if (hf_block_judge(now, at, room - at % room, manifest->seed) != HF_BLOCK_SOUND || head.previous != chain)
             continue;
@@ -67,7 +67,7 @@ static void blocks_found(struct hf_sim_disk *disk, const struct hf_manifest *man
     free(now);
 }
 
-void sim_term_begins(struct hf_sim_disk *disk, const uint8_t *image)
+void hf_sim_term_begins(struct hf_sim_disk *disk, const uint8_t *image)
 {
     struct hf_manifest manifest;
     if (hf_manifest_decode(image, HF_MANIFEST_BYTES, &manifest) != 0)
@@ -87,8 +87,8 @@ void sim_term_begins(struct hf_sim_disk *disk, const uint8_t *image)
 static void flip(struct hf_sim_disk *disk, uint64_t position, uint8_t mask)
 {
     disk->medium[position] ^= mask;
-    sim_harm(disk, position, 1, true);
-    if (disk->sectors[position / SIM_SECTOR_BYTES] != SIM_CLEAN)
+    hf_sim_harm(disk, position, 1, true);
+    if (disk->sectors[position / HF_SIM_SECTOR_BYTES] != HF_SIM_CLEAN)
         disk->cache[position] ^= mask;
 }
 
@@ -110,8 +110,8 @@ void hf_sim_disk_wipe(struct hf_sim_disk *disk, uint64_t position, uint64_t byte
     if (position + bytes > disk->bytes)
         bytes = disk->bytes - position;
     memset(disk->medium + position, 0, bytes);
-    sim_harm(disk, position, bytes, true);
-    memset(disk->sectors + position / SIM_SECTOR_BYTES, SIM_CLEAN, bytes / SIM_SECTOR_BYTES);
+    hf_sim_harm(disk, position, bytes, true);
+    memset(disk->sectors + position / HF_SIM_SECTOR_BYTES, HF_SIM_CLEAN, bytes / HF_SIM_SECTOR_BYTES);
 }
 
 bool hf_sim_disk_rot(struct hf_sim_disk *disk)
@@ -121,14 +121,14 @@ bool hf_sim_disk_rot(struct hf_sim_disk *disk)
         end = disk->bytes;
     if (end == 0)
         return false;
-    uint64_t place = sim_random(disk) % end;
-    if (disk->block_count != 0 && sim_random(disk) % 4 != 0) {
-        const struct sim_block *block = &disk->blocks[sim_random(disk) % disk->block_count];
-        place = block->position + sim_random(disk) % block->bytes;
+    uint64_t place = hf_sim_random(disk) % end;
+    if (disk->block_count != 0 && hf_sim_random(disk) % 4 != 0) {
+        const struct hf_sim_block *block = &disk->blocks[hf_sim_random(disk) % disk->block_count];
+        place = block->position + hf_sim_random(disk) % block->bytes;
     }
-    uint64_t sector = place / SIM_SECTOR_BYTES * SIM_SECTOR_BYTES;
-    for (uint64_t bits = 1 + sim_random(disk) % 4; bits != 0; bits--) {
-        uint64_t bit = sim_random(disk) % (SIM_SECTOR_BYTES * 8);
+    uint64_t sector = place / HF_SIM_SECTOR_BYTES * HF_SIM_SECTOR_BYTES;
+    for (uint64_t bits = 1 + hf_sim_random(disk) % 4; bits != 0; bits--) {
+        uint64_t bit = hf_sim_random(disk) % (HF_SIM_SECTOR_BYTES * 8);
         flip(disk, sector + bit / 8, (uint8_t)(1u << bit % 8));
     }
     disk->counts[HF_SIM_ROT]++;
@@ -137,7 +137,7 @@ bool hf_sim_disk_rot(struct hf_sim_disk *disk)
 
 void hf_sim_disk_rot_manifest(struct hf_sim_disk *disk, unsigned copy)
 {
-    hf_sim_disk_flip_manifest(disk, copy, (uint32_t)(sim_random(disk) % HF_MANIFEST_BYTES), (uint8_t)(1u << sim_random(disk) % 8));
+    hf_sim_disk_flip_manifest(disk, copy, (uint32_t)(hf_sim_random(disk) % HF_MANIFEST_BYTES), (uint8_t)(1u << hf_sim_random(disk) % 8));
     disk->counts[HF_SIM_MANIFEST_ROT]++;
 }
 
@@ -145,9 +145,9 @@ bool hf_sim_disk_lose_segment(struct hf_sim_disk *disk)
 {
     if (disk->segments < 2)
         return false;
-    uint64_t segment = sim_random(disk) % (disk->segments - 1);
-    bool is_short = sim_random(disk) % 2 == 0;
-    disk->segment_have[segment] = is_short ? 4096 * (sim_random(disk) % (disk->segment_bytes / 4096)) : 0;
+    uint64_t segment = hf_sim_random(disk) % (disk->segments - 1);
+    bool is_short = hf_sim_random(disk) % 2 == 0;
+    disk->segment_have[segment] = is_short ? 4096 * (hf_sim_random(disk) % (disk->segment_bytes / 4096)) : 0;
     disk->counts[HF_SIM_SEGMENT_GONE]++;
     return true;
 }
@@ -155,15 +155,15 @@ bool hf_sim_disk_lose_segment(struct hf_sim_disk *disk)
 void hf_sim_disk_repair(struct hf_sim_disk *disk)
 {
     for (uint64_t i = 0; i < disk->block_count; i++) {
-        const struct sim_block *block = &disk->blocks[i];
+        const struct hf_sim_block *block = &disk->blocks[i];
         memcpy(disk->medium + block->position, disk->truth + block->position, block->bytes);
-        memset(disk->sectors + block->position / SIM_SECTOR_BYTES, SIM_CLEAN, block->bytes / SIM_SECTOR_BYTES);
-        sim_harm(disk, block->position, block->bytes, false);
+        memset(disk->sectors + block->position / HF_SIM_SECTOR_BYTES, HF_SIM_CLEAN, block->bytes / HF_SIM_SECTOR_BYTES);
+        hf_sim_harm(disk, block->position, block->bytes, false);
     }
     for (uint64_t i = 0; i < disk->settled; i++)
         disk->segment_have[i] = disk->segment_bytes;
     for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++) {
-        struct sim_manifest *copy = &disk->manifest[i];
+        struct hf_sim_manifest *copy = &disk->manifest[i];
         memcpy(copy->now, copy->truth, sizeof copy->now);
         memcpy(copy->medium, copy->truth, sizeof copy->medium);
     }
@@ -197,13 +197,14 @@ static struct stated look_at_manifest(const struct hf_sim_disk *disk)
 }
 
 /* What is neither what was written nor harmed was believed to be durable before it was: no excuse for losing it. */
-static bool intact(const struct hf_sim_disk *disk, const struct sim_block *block)
+static bool intact(const struct hf_sim_disk *disk, const struct hf_sim_block *block)
 {
-    uint8_t now[SIM_SECTOR_BYTES];
-    for (uint64_t at = 0; at < block->length; at += SIM_SECTOR_BYTES) {
-        uint64_t position = block->position + at, bytes = block->length - at < SIM_SECTOR_BYTES ? block->length - at : SIM_SECTOR_BYTES;
-        bool there = sim_look(disk, position, now, sizeof now);
-        bool excuse = !there || disk->harmed[position / SIM_SECTOR_BYTES] != 0;
+    uint8_t now[HF_SIM_SECTOR_BYTES];
+    for (uint64_t at = 0; at < block->length; at += HF_SIM_SECTOR_BYTES) {
+        uint64_t position = block->position + at,
+                 bytes = block->length - at < HF_SIM_SECTOR_BYTES ? block->length - at : HF_SIM_SECTOR_BYTES;
+        bool there = hf_sim_look(disk, position, now, sizeof now);
+        bool excuse = !there || disk->harmed[position / HF_SIM_SECTOR_BYTES] != 0;
         if (excuse && memcmp(now, disk->truth + position, bytes) != 0)
             return false;
     }

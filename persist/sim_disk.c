@@ -36,7 +36,7 @@ const char *hf_sim_fault_name(enum hf_sim_fault fault)
 }
 
 /* xorshift64* (S. Vigna, 2016) */
-uint64_t sim_random(struct hf_sim_disk *disk)
+uint64_t hf_sim_random(struct hf_sim_disk *disk)
 {
     disk->random ^= disk->random >> 12;
     disk->random ^= disk->random << 25;
@@ -52,7 +52,7 @@ static uint8_t *grown(uint8_t *image, uint64_t from, uint64_t to)
     return image;
 }
 
-void sim_grow(struct hf_sim_disk *disk, uint64_t end)
+void hf_sim_grow(struct hf_sim_disk *disk, uint64_t end)
 {
     if (end <= disk->bytes)
         return;
@@ -62,12 +62,12 @@ void sim_grow(struct hf_sim_disk *disk, uint64_t end)
     disk->medium = grown(disk->medium, disk->bytes, bytes);
     disk->cache = grown(disk->cache, disk->bytes, bytes);
     disk->truth = grown(disk->truth, disk->bytes, bytes);
-    disk->sectors = grown(disk->sectors, disk->bytes / SIM_SECTOR_BYTES, bytes / SIM_SECTOR_BYTES);
-    disk->harmed = grown(disk->harmed, disk->bytes / SIM_SECTOR_BYTES, bytes / SIM_SECTOR_BYTES);
+    disk->sectors = grown(disk->sectors, disk->bytes / HF_SIM_SECTOR_BYTES, bytes / HF_SIM_SECTOR_BYTES);
+    disk->harmed = grown(disk->harmed, disk->bytes / HF_SIM_SECTOR_BYTES, bytes / HF_SIM_SECTOR_BYTES);
     disk->bytes = bytes;
 }
 
-bool sim_gone(struct hf_sim_disk *disk)
+bool hf_sim_gone(struct hf_sim_disk *disk)
 {
     if (disk->crashed)
         return true;
@@ -79,28 +79,28 @@ bool sim_gone(struct hf_sim_disk *disk)
     return disk->crashed;
 }
 
-bool sim_meets(struct hf_sim_disk *disk, enum hf_sim_fault fault)
+bool hf_sim_meets(struct hf_sim_disk *disk, enum hf_sim_fault fault)
 {
     bool planned = disk->plans[fault] != 0 && --disk->plans[fault] == 0;
-    bool drawn = disk->rates[fault] != 0 && sim_random(disk) % 1000000 < disk->rates[fault];
+    bool drawn = disk->rates[fault] != 0 && hf_sim_random(disk) % 1000000 < disk->rates[fault];
     disk->counts[fault] += planned || drawn;
     return planned || drawn;
 }
 
 /* ---- sectors ---- */
 
-void sim_land(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, uint32_t bytes, enum sim_sector as)
+void hf_sim_land(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, uint32_t bytes, enum hf_sim_sector as)
 {
-    sim_grow(disk, position + bytes);
-    memcpy((as == SIM_CLEAN ? disk->medium : disk->cache) + position, data, bytes);
-    memset(disk->sectors + position / SIM_SECTOR_BYTES, (int)as, bytes / SIM_SECTOR_BYTES);
-    sim_harm(disk, position, bytes, false);
+    hf_sim_grow(disk, position + bytes);
+    memcpy((as == HF_SIM_CLEAN ? disk->medium : disk->cache) + position, data, bytes);
+    memset(disk->sectors + position / HF_SIM_SECTOR_BYTES, (int)as, bytes / HF_SIM_SECTOR_BYTES);
+    hf_sim_harm(disk, position, bytes, false);
 }
 
-void sim_harm(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes, bool harmed)
+void hf_sim_harm(struct hf_sim_disk *disk, uint64_t position, uint64_t bytes, bool harmed)
 {
-    uint64_t from = position / SIM_SECTOR_BYTES, end = (position + bytes + SIM_SECTOR_BYTES - 1) / SIM_SECTOR_BYTES;
-    sim_grow(disk, end * SIM_SECTOR_BYTES);
+    uint64_t from = position / HF_SIM_SECTOR_BYTES, end = (position + bytes + HF_SIM_SECTOR_BYTES - 1) / HF_SIM_SECTOR_BYTES;
+    hf_sim_grow(disk, end * HF_SIM_SECTOR_BYTES);
     memset(disk->harmed + from, harmed, end - from);
 }
 
@@ -112,83 +112,83 @@ static uint64_t segment_have(const struct hf_sim_disk *disk, uint64_t segment)
 static void look_at_sector(const struct hf_sim_disk *disk, uint64_t position, uint8_t *to)
 {
     if (position >= disk->bytes)
-        memset(to, 0, SIM_SECTOR_BYTES);
-    else if (disk->sectors[position / SIM_SECTOR_BYTES] == SIM_CLEAN)
-        memcpy(to, disk->medium + position, SIM_SECTOR_BYTES);
+        memset(to, 0, HF_SIM_SECTOR_BYTES);
+    else if (disk->sectors[position / HF_SIM_SECTOR_BYTES] == HF_SIM_CLEAN)
+        memcpy(to, disk->medium + position, HF_SIM_SECTOR_BYTES);
     else
-        memcpy(to, disk->cache + position, SIM_SECTOR_BYTES);
+        memcpy(to, disk->cache + position, HF_SIM_SECTOR_BYTES);
 }
 
-bool sim_look(const struct hf_sim_disk *disk, uint64_t position, uint8_t *to, uint64_t bytes)
+bool hf_sim_look(const struct hf_sim_disk *disk, uint64_t position, uint8_t *to, uint64_t bytes)
 {
     bool whole = true;
-    for (uint64_t at = 0; at < bytes; at += SIM_SECTOR_BYTES) {
+    for (uint64_t at = 0; at < bytes; at += HF_SIM_SECTOR_BYTES) {
         uint64_t segment = disk->segment_bytes == 0 ? 0 : (position + at) / disk->segment_bytes;
         bool there = disk->segment_bytes != 0 && (position + at) % disk->segment_bytes < segment_have(disk, segment);
         if (there)
             look_at_sector(disk, position + at, to + at);
         else
-            memset(to + at, 0, SIM_SECTOR_BYTES);
+            memset(to + at, 0, HF_SIM_SECTOR_BYTES);
         whole = whole && there;
     }
     return whole;
 }
 
-void sim_settle(struct hf_sim_disk *disk, uint64_t position)
+void hf_sim_settle(struct hf_sim_disk *disk, uint64_t position)
 {
-    for (uint64_t at = position; at < disk->bytes; at += SIM_SECTOR_BYTES) {
-        uint8_t *sector = &disk->sectors[at / SIM_SECTOR_BYTES];
-        if (*sector == SIM_DIRTY)
-            memcpy(disk->medium + at, disk->cache + at, SIM_SECTOR_BYTES);
-        *sector = SIM_CLEAN;
+    for (uint64_t at = position; at < disk->bytes; at += HF_SIM_SECTOR_BYTES) {
+        uint8_t *sector = &disk->sectors[at / HF_SIM_SECTOR_BYTES];
+        if (*sector == HF_SIM_DIRTY)
+            memcpy(disk->medium + at, disk->cache + at, HF_SIM_SECTOR_BYTES);
+        *sector = HF_SIM_CLEAN;
     }
 }
 
 /* ---- writes under way ---- */
 
-void sim_write_gone(struct hf_sim_disk *disk, unsigned index)
+void hf_sim_write_gone(struct hf_sim_disk *disk, unsigned index)
 {
     free(disk->writes[index].data);
     disk->writes[index] = disk->writes[--disk->write_count];
 }
 
 /* A write that will be reported as a success, and what the disk makes of it. */
-static void write_lands(struct hf_sim_disk *disk, const struct sim_write *write, enum sim_sector as)
+static void write_lands(struct hf_sim_disk *disk, const struct hf_sim_write *write, enum hf_sim_sector as)
 {
     if (write->fault != HF_SIM_LOST_WRITE && write->fault != HF_SIM_MISDIRECTED) {
-        sim_land(disk, write->position, write->data, write->bytes, as);
+        hf_sim_land(disk, write->position, write->data, write->bytes, as);
         return;
     }
-    sim_harm(disk, write->position, write->bytes, true);
-    if (write->fault == HF_SIM_LOST_WRITE || as != SIM_CLEAN)
+    hf_sim_harm(disk, write->position, write->bytes, true);
+    if (write->fault == HF_SIM_LOST_WRITE || as != HF_SIM_CLEAN)
         return;
-    uint64_t to = sim_random(disk) % (disk->bytes / 4096) * 4096;
+    uint64_t to = hf_sim_random(disk) % (disk->bytes / 4096) * 4096;
     to = to == write->position ? to + 4096 : to;
-    sim_land(disk, to, write->data, write->bytes, as);
-    sim_harm(disk, to, write->bytes, true);
+    hf_sim_land(disk, to, write->data, write->bytes, as);
+    hf_sim_harm(disk, to, write->bytes, true);
 }
 
-static bool lands_whole(const struct sim_write *write)
+static bool lands_whole(const struct hf_sim_write *write)
 {
     return write->fault == HF_SIM_FAULTS || write->fault == HF_SIM_SLOW_WRITE || write->fault == HF_SIM_LOST_WRITE ||
            write->fault == HF_SIM_MISDIRECTED;
 }
 
-void sim_advance(struct hf_sim_disk *disk)
+void hf_sim_advance(struct hf_sim_disk *disk)
 {
     for (unsigned i = 0; i < disk->write_count;) {
-        struct sim_write *write = &disk->writes[i];
+        struct hf_sim_write *write = &disk->writes[i];
         if (!write->cached && disk->now_ns >= write->cached_ns && lands_whole(write)) {
             write->cached = true;
-            write_lands(disk, write, SIM_DIRTY);
+            write_lands(disk, write, HF_SIM_DIRTY);
             disk->counts[HF_SIM_LATE_WRITE] += write->late;
         }
         bool ends = !write->over && disk->now_ns >= write->due_ns;
         if (ends && lands_whole(write) && !write->unflushed)
-            write_lands(disk, write, SIM_CLEAN);
+            write_lands(disk, write, HF_SIM_CLEAN);
         write->over = write->over || ends;
         if (write->over && write->orphan)
-            sim_write_gone(disk, i);
+            hf_sim_write_gone(disk, i);
         else
             i++;
     }
@@ -199,47 +199,47 @@ void sim_advance(struct hf_sim_disk *disk)
 static void keep_sector(struct hf_sim_disk *disk, uint64_t position, const uint8_t *data, bool keep, unsigned *kept)
 {
     if (keep) {
-        memcpy(disk->medium + position, data, SIM_SECTOR_BYTES);
-        sim_harm(disk, position, SIM_SECTOR_BYTES, false);
+        memcpy(disk->medium + position, data, HF_SIM_SECTOR_BYTES);
+        hf_sim_harm(disk, position, HF_SIM_SECTOR_BYTES, false);
     }
-    disk->sectors[position / SIM_SECTOR_BYTES] = SIM_CLEAN;
+    disk->sectors[position / HF_SIM_SECTOR_BYTES] = HF_SIM_CLEAN;
     *kept += keep;
 }
 
 /* Each sector of what was under way is there or not; all, none and any mixture are equally likely kinds of cut. */
-static void keep_some_of_write(struct hf_sim_disk *disk, const struct sim_write *write)
+static void keep_some_of_write(struct hf_sim_disk *disk, const struct hf_sim_write *write)
 {
-    uint64_t kind = sim_random(disk) % 3;
+    uint64_t kind = hf_sim_random(disk) % 3;
     unsigned kept = 0;
     if (write->fault == HF_SIM_LOST_WRITE || write->fault == HF_SIM_MISDIRECTED)
         kind = 2;
-    sim_grow(disk, write->position + write->bytes);
-    for (uint32_t at = 0; at < write->bytes; at += SIM_SECTOR_BYTES)
-        keep_sector(disk, write->position + at, write->data + at, kind == 0 || (kind == 1 && sim_random(disk) % 2 == 0), &kept);
-    bool all = kept == write->bytes / SIM_SECTOR_BYTES;
+    hf_sim_grow(disk, write->position + write->bytes);
+    for (uint32_t at = 0; at < write->bytes; at += HF_SIM_SECTOR_BYTES)
+        keep_sector(disk, write->position + at, write->data + at, kind == 0 || (kind == 1 && hf_sim_random(disk) % 2 == 0), &kept);
+    bool all = kept == write->bytes / HF_SIM_SECTOR_BYTES;
     disk->counts[HF_SIM_TORN_WRITE] += kept != 0 && !all;
     disk->counts[HF_SIM_LOST_CACHE] += write->cached && !all;
 }
 
 static void keep_some_of_cache(struct hf_sim_disk *disk)
 {
-    uint64_t kind = sim_random(disk) % 3;
-    for (uint64_t at = 0; at < disk->bytes; at += SIM_SECTOR_BYTES) {
+    uint64_t kind = hf_sim_random(disk) % 3;
+    for (uint64_t at = 0; at < disk->bytes; at += HF_SIM_SECTOR_BYTES) {
         unsigned kept = 0;
-        bool dirty = disk->sectors[at / SIM_SECTOR_BYTES] == SIM_DIRTY;
-        if (disk->sectors[at / SIM_SECTOR_BYTES] != SIM_CLEAN)
-            keep_sector(disk, at, disk->cache + at, dirty && (kind == 0 || (kind == 1 && sim_random(disk) % 2 == 0)), &kept);
+        bool dirty = disk->sectors[at / HF_SIM_SECTOR_BYTES] == HF_SIM_DIRTY;
+        if (disk->sectors[at / HF_SIM_SECTOR_BYTES] != HF_SIM_CLEAN)
+            keep_sector(disk, at, disk->cache + at, dirty && (kind == 0 || (kind == 1 && hf_sim_random(disk) % 2 == 0)), &kept);
         disk->counts[HF_SIM_LOST_CACHE] += dirty && kept == 0;
     }
 }
 
-void sim_manifest_torn(struct hf_sim_disk *disk, struct sim_manifest *copy)
+void hf_sim_manifest_torn(struct hf_sim_disk *disk, struct hf_sim_manifest *copy)
 {
     if (memcmp(copy->now, copy->medium, sizeof copy->now) == 0)
         return;
-    for (uint32_t at = 0; at < HF_MANIFEST_BYTES; at += SIM_SECTOR_BYTES)
-        if (sim_random(disk) % 2 == 0)
-            memcpy(copy->medium + at, copy->now + at, SIM_SECTOR_BYTES);
+    for (uint32_t at = 0; at < HF_MANIFEST_BYTES; at += HF_SIM_SECTOR_BYTES)
+        if (hf_sim_random(disk) % 2 == 0)
+            memcpy(copy->medium + at, copy->now + at, HF_SIM_SECTOR_BYTES);
     disk->counts[HF_SIM_MANIFEST_TORN] += memcmp(copy->now, copy->medium, sizeof copy->now) != 0;
     memcpy(copy->now, copy->medium, sizeof copy->now);
     memcpy(copy->truth, copy->medium, sizeof copy->truth);
@@ -248,11 +248,11 @@ void sim_manifest_torn(struct hf_sim_disk *disk, struct sim_manifest *copy)
 /* A part of the slice was zeroed; of a segment that was being made there is nothing, a part or all. */
 static void slice_cut(struct hf_sim_disk *disk)
 {
-    const struct sim_slice *slice = &disk->slice;
+    const struct hf_sim_slice *slice = &disk->slice;
     for (uint64_t at = slice->from; slice->under_way && !disk->options.keeps_old && at < slice->end && at < disk->bytes;
-         at += SIM_SECTOR_BYTES)
-        if (sim_random(disk) % 2 == 0)
-            memset(disk->medium + at, 0, SIM_SECTOR_BYTES);
+         at += HF_SIM_SECTOR_BYTES)
+        if (hf_sim_random(disk) % 2 == 0)
+            memset(disk->medium + at, 0, HF_SIM_SECTOR_BYTES);
     disk->slice.under_way = false;
 }
 
@@ -260,24 +260,24 @@ static void unsettled_segments_cut(struct hf_sim_disk *disk)
 {
     if (disk->settled >= disk->segments)
         return;
-    uint64_t kind = sim_random(disk) % 3, whole = disk->segment_bytes;
+    uint64_t kind = hf_sim_random(disk) % 3, whole = disk->segment_bytes;
     disk->segments = kind == 0 ? disk->settled : disk->settled + 1;
-    disk->segment_have[disk->settled] = kind == 0 ? 0 : kind == 1 ? whole : 4096 * (sim_random(disk) % (whole / 4096) + 1);
+    disk->segment_have[disk->settled] = kind == 0 ? 0 : kind == 1 ? whole : 4096 * (hf_sim_random(disk) % (whole / 4096) + 1);
     disk->counts[HF_SIM_SEGMENT_LOST] += kind != 1;
     disk->settled = disk->segments;
 }
 
 void hf_sim_disk_power_cut(struct hf_sim_disk *disk)
 {
-    sim_advance(disk);
+    hf_sim_advance(disk);
     while (disk->write_count != 0) {
         if (!disk->writes[disk->write_count - 1].over)
             keep_some_of_write(disk, &disk->writes[disk->write_count - 1]);
-        sim_write_gone(disk, disk->write_count - 1);
+        hf_sim_write_gone(disk, disk->write_count - 1);
     }
     keep_some_of_cache(disk);
     for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++)
-        sim_manifest_torn(disk, &disk->manifest[i]);
+        hf_sim_manifest_torn(disk, &disk->manifest[i]);
     slice_cut(disk);
     unsettled_segments_cut(disk);
     disk->counts[HF_SIM_POWER_CUT]++;
@@ -288,13 +288,13 @@ void hf_sim_disk_power_cut(struct hf_sim_disk *disk)
  * the next start's promise can be asked for before it. */
 void hf_sim_disk_kill(struct hf_sim_disk *disk)
 {
-    sim_advance(disk);
+    hf_sim_advance(disk);
     for (unsigned i = 0; i < disk->write_count;) {
-        struct sim_write *write = &disk->writes[i];
+        struct hf_sim_write *write = &disk->writes[i];
         write->orphan = write->late = true;
-        write->unflushed = sim_random(disk) % 2 == 0;
-        if (write->over || !lands_whole(write) || write->fault == HF_SIM_MISDIRECTED || (!write->cached && sim_random(disk) % 3 == 0))
-            sim_write_gone(disk, i);
+        write->unflushed = hf_sim_random(disk) % 2 == 0;
+        if (write->over || !lands_whole(write) || write->fault == HF_SIM_MISDIRECTED || (!write->cached && hf_sim_random(disk) % 3 == 0))
+            hf_sim_write_gone(disk, i);
         else
             i++;
     }
@@ -326,7 +326,7 @@ struct hf_sim_disk *hf_sim_disk_new(const struct hf_sim_options *options)
 void hf_sim_disk_free(struct hf_sim_disk *disk)
 {
     while (disk->write_count != 0)
-        sim_write_gone(disk, disk->write_count - 1);
+        hf_sim_write_gone(disk, disk->write_count - 1);
     free(disk->medium);
     free(disk->cache);
     free(disk->truth);
@@ -340,7 +340,7 @@ void hf_sim_disk_set_now(struct hf_sim_disk *disk, uint64_t now_ns)
 {
     assert(now_ns >= disk->now_ns);
     disk->now_ns = now_ns;
-    sim_advance(disk);
+    hf_sim_advance(disk);
 }
 
 uint64_t hf_sim_disk_now(const struct hf_sim_disk *disk)

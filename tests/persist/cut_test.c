@@ -66,7 +66,7 @@ static void note_durable(struct trial *trial, uint64_t first, const uint64_t *en
 static int live(struct trial *trial)
 {
     struct help *help = &trial->help;
-    uint64_t ends[RECORDS_MOST], first = help->written, most = draw(trial, RECORDS_MOST);
+    uint64_t ends[RECORDS_MOST] = {0}, first = help->written, most = draw(trial, RECORDS_MOST);
     int e = hf_log_start(help->log, &help->buffer, &help->term);
     for (unsigned i = 0; e == 0 && i < TURNS_MOST && help->written - first < most; i++) {
         if (hf_log_has_room(help->log) && draw(trial, 2) == 0) {

@@ -34,7 +34,7 @@ static int turn(struct help *help)
 /* One life up to its stop; *acknowledged: records known to be durable. The error that ended it, or 0. */
 static int live(struct help *help, uint64_t *acknowledged)
 {
-    uint64_t ends[RECORDS], first;
+    uint64_t ends[RECORDS] = {0}, first;
     int e = help_open(help);
     if (e == 0)
         e = hf_log_start(help->log, &help->buffer, &help->term);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -119,17 +118,9 @@ static int refuse(int error)
 
 /* ---- directories and files ---- */
 
-static mode_t mode_of(int flags, va_list rest)
+/* The mode is the caller's optional argument: nobody set it where O_CREAT is not given, and nobody looks at it then. */
+int __wrap_open64(const char *path, int flags, mode_t mode)
 {
-    return (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
-}
-
-int __wrap_open64(const char *path, int flags, ...)
-{
-    va_list rest;
-    va_start(rest, flags);
-    mode_t mode = mode_of(flags, rest);
-    va_end(rest);
     int call = kernel_enter(__func__, false);
     if (call == KERNEL_UNARMED)
         return __real_open64(path, flags, mode);
@@ -143,12 +134,8 @@ int __wrap_open64(const char *path, int flags, ...)
 }
 
 /* Without O_DIRECT, which a memory file system may refuse: what is durable is the model's to say. */
-int __wrap_openat64(int dir_fd, const char *path, int flags, ...)
+int __wrap_openat64(int dir_fd, const char *path, int flags, mode_t mode)
 {
-    va_list rest;
-    va_start(rest, flags);
-    mode_t mode = mode_of(flags, rest);
-    va_end(rest);
     int call = kernel_enter(__func__, false);
     if (call == KERNEL_UNARMED)
         return __real_openat64(dir_fd, path, flags, mode);

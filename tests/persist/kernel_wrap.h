@@ -12,9 +12,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-int __wrap_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, mode_t mode);
 int __real_open64(const char *path, int flags, ...);
-int __wrap_openat64(int dir_fd, const char *path, int flags, ...);
+int __wrap_openat64(int dir_fd, const char *path, int flags, mode_t mode);
 int __real_openat64(int dir_fd, const char *path, int flags, ...);
 int __wrap_mkdir(const char *path, mode_t mode);
 int __real_mkdir(const char *path, mode_t mode);

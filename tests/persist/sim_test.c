@@ -151,7 +151,7 @@ static int turn(struct trial *trial)
 static void live(struct trial *trial)
 {
     struct help *help = &trial->help;
-    uint64_t ends[RECORDS_MOST], first = help->written, most = draw(trial, RECORDS_MOST);
+    uint64_t ends[RECORDS_MOST] = {0}, first = help->written, most = draw(trial, RECORDS_MOST);
     int e = 0;
     for (unsigned turns = 0; e == 0 && help->written - first < most && turns < 20000; turns++) {
         if (draw(trial, 2) == 0 && hf_log_watermark(help->log) < 2 && hf_log_buffer_has_room(help->buffer, 0)) {
