@@ -12,7 +12,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FULL = os.environ.get('HF_TEST_SCALE', 'default') == 'full'
-ITERATIONS = 300000 if FULL else 3000
+ITERATIONS = 100000 if FULL else 3000
 CHECKER = sys.argv.pop()
 USE = re.compile(r'\bhf_\w+_(acquire|release|acq_rel)_u(?:32|64)\(')
 LINE = re.compile(r'^(\w+\.[ch]):(\d+) \w+ (\w+) -> \w+: (.*)$', re.M)

@@ -406,14 +406,14 @@ inline end_life()
     forget_life()
 }
 
-/* Everything from the stated durable position on reaches the medium. */
+/* If something was accepted beyond the stated durable position, everything from there on reaches the medium. */
 inline flush()
 {
     d_step {
 #ifndef SKIP_FLUSH
         p = durable;
         do
-        :: p < SLOTS ->
+        :: p < SLOTS && durable < tip ->
             disk[p] = seen[p];
             p++
         :: else -> break
