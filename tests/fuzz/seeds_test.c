@@ -181,6 +181,23 @@ static void frames_in_pieces_and_wrong_ones_are_a_seed(void **state)
     settle("frame", "pieces", &seed);
 }
 
+/* ---- Datagrams: see datagram_fuzz.c ---- */
+
+enum { PEER = 0, GREET = 1, PROVEN = 0x80 | 1, QUESTION = 2, ANYTHING = 4, LATER = 6, RELEASE = 7, DOOR = 8, COPY = 9, PASS = 5 };
+
+static void datagram_sessions_that_move_are_a_seed(void **state)
+{
+    (void)state;
+    struct seed seed = {.size = 0};
+    PUT(&seed, 0x0f, GREET, 0x40, 0, PASS, PROVEN, 0x40, 0, PASS);
+    PUT(&seed, QUESTION, 0, 0x03, 0, QUESTION, 1, 0x03, 0x0b, 0, PASS);
+    PUT(&seed, DOOR | 0x10, QUESTION, 0, 0x03, 0, PASS, COPY, 4, PASS, RELEASE, PASS, COPY, 4, PASS); /* resent while it waits, and after */
+    PUT(&seed, PEER, QUESTION, 0, 0x03, 0, PASS, PROVEN, 0x40, 0, PASS, QUESTION, 0, 0x03, 0, PASS);  /* from another address */
+    PUT(&seed, 0x40 | QUESTION, 0x60, 0x03, 0, QUESTION, 0, 0x44, 200, 0, PASS, LATER | 0x80, 40, PASS);
+    PUT(&seed, COPY, 1, PASS, PROVEN, 0x40, 0, PASS, ANYTHING, 4, 1, 2, 3, 4, LATER | 0x80, 90, PASS, QUESTION, 0, 0x03, 0, PASS);
+    settle("datagram", "moves", &seed);
+}
+
 /* ---- Logs: see log_fuzz.c ---- */
 
 struct written {
@@ -360,6 +377,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(full_tables_and_small_stock_are_a_seed),
         cmocka_unit_test(sessions_that_resend_are_a_seed),
         cmocka_unit_test(frames_in_pieces_and_wrong_ones_are_a_seed),
+        cmocka_unit_test(datagram_sessions_that_move_are_a_seed),
         cmocka_unit_test(logs_of_one_and_of_two_terms_are_seeds),
     };
     if (argc == 3 && strcmp(argv[1], "--write") == 0)
