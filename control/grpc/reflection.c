@@ -7,14 +7,25 @@ extern const size_t hf_grpc_reflection_descriptors_bytes;
 
 enum { HF_GRPC_REFLECTED_FILES_MAX = 256, HF_GRPC_REFLECTED_NUMBERS_MAX = 256 };
 
-static void hf_grpc_reflect_error(Grpc__Reflection__V1__ServerReflectionResponse *response, Grpc__Reflection__V1__ErrorResponse *error,
-                                  enum hf_grpc_code code, const char *message)
+/* One answer and what it may point to. */
+struct hf_grpc_reflected {
+    Grpc__Reflection__V1__ServerReflectionResponse response;
+    Grpc__Reflection__V1__FileDescriptorResponse found;
+    Grpc__Reflection__V1__ExtensionNumberResponse numbers;
+    Grpc__Reflection__V1__ListServiceResponse list;
+    Grpc__Reflection__V1__ErrorResponse error;
+    ProtobufCBinaryData files[HF_GRPC_REFLECTED_FILES_MAX];
+    int32_t extension_numbers[HF_GRPC_REFLECTED_NUMBERS_MAX];
+    Grpc__Reflection__V1__ServiceResponse services[HF_GRPC_SERVICES_MAX], *service_pointers[HF_GRPC_SERVICES_MAX];
+};
+
+static void hf_grpc_reflect_error(struct hf_grpc_reflected *answer, enum hf_grpc_code code, const char *message)
 {
-    grpc__reflection__v1__error_response__init(error);
-    error->error_code = (int32_t)code;
-    error->error_message = (char *)(uintptr_t)message;
-    response->message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
-    response->error_response = error;
+    grpc__reflection__v1__error_response__init(&answer->error);
+    answer->error.error_code = (int32_t)code;
+    answer->error.error_message = (char *)(uintptr_t)message;
+    answer->response.message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
+    answer->response.error_response = &answer->error;
 }
 
 /* The file and, behind it, everything it imports, once each. */
@@ -39,101 +50,86 @@ static size_t hf_grpc_reflect_imports(const struct hf_grpc_descriptors *descript
     return count;
 }
 
-static void hf_grpc_reflect_file(struct hf_grpc_call *call, Grpc__Reflection__V1__ServerReflectionResponse *response,
-                                 const struct hf_grpc_server *server, const struct hf_grpc_file *file)
+static void hf_grpc_reflect_file(struct hf_grpc_reflected *answer, const struct hf_grpc_server *server, const struct hf_grpc_file *file)
 {
-    ProtobufCBinaryData files[HF_GRPC_REFLECTED_FILES_MAX];
-    Grpc__Reflection__V1__FileDescriptorResponse found = GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
-    Grpc__Reflection__V1__ErrorResponse error;
-    if (file) {
-        found.n_file_descriptor_proto = hf_grpc_reflect_imports(server->descriptors, file, files);
-        found.file_descriptor_proto = files;
-        response->message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE;
-        response->file_descriptor_response = &found;
-    } else {
-        hf_grpc_reflect_error(response, &error, HF_GRPC_NOT_FOUND, "not found");
+    if (!file) {
+        hf_grpc_reflect_error(answer, HF_GRPC_NOT_FOUND, "not found");
+        return;
     }
-    hf_grpc_send(call, &response->base);
+    grpc__reflection__v1__file_descriptor_response__init(&answer->found);
+    answer->found.n_file_descriptor_proto = hf_grpc_reflect_imports(server->descriptors, file, answer->files);
+    answer->found.file_descriptor_proto = answer->files;
+    answer->response.message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE;
+    answer->response.file_descriptor_response = &answer->found;
 }
-
-struct hf_grpc_reflected_numbers {
-    int32_t numbers[HF_GRPC_REFLECTED_NUMBERS_MAX];
-    size_t count;
-};
 
 static void hf_grpc_reflect_number(void *context, int32_t number)
 {
-    struct hf_grpc_reflected_numbers *all = context;
-    if (all->count < HF_GRPC_REFLECTED_NUMBERS_MAX)
-        all->numbers[all->count++] = number;
+    struct hf_grpc_reflected *answer = context;
+    if (answer->numbers.n_extension_number < HF_GRPC_REFLECTED_NUMBERS_MAX)
+        answer->extension_numbers[answer->numbers.n_extension_number++] = number;
 }
 
-static void hf_grpc_reflect_extensions(struct hf_grpc_call *call, Grpc__Reflection__V1__ServerReflectionResponse *response,
-                                       const struct hf_grpc_server *server, char *type)
+static void hf_grpc_reflect_extensions(struct hf_grpc_reflected *answer, const struct hf_grpc_server *server, char *type)
 {
-    struct hf_grpc_reflected_numbers all = {.count = 0};
-    Grpc__Reflection__V1__ExtensionNumberResponse numbers = GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT;
-    Grpc__Reflection__V1__ErrorResponse error;
-    hf_grpc_descriptors_extensions(server->descriptors, type, hf_grpc_reflect_number, &all);
-    if (all.count > 0 || hf_grpc_descriptors_symbol(server->descriptors, type)) {
-        numbers.base_type_name = type;
-        numbers.extension_number = all.numbers;
-        numbers.n_extension_number = all.count;
-        response->message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ALL_EXTENSION_NUMBERS_RESPONSE;
-        response->all_extension_numbers_response = &numbers;
-    } else {
-        hf_grpc_reflect_error(response, &error, HF_GRPC_NOT_FOUND, "not found");
+    grpc__reflection__v1__extension_number_response__init(&answer->numbers);
+    hf_grpc_descriptors_extensions(server->descriptors, type, hf_grpc_reflect_number, answer);
+    if (answer->numbers.n_extension_number == 0 && !hf_grpc_descriptors_symbol(server->descriptors, type)) {
+        hf_grpc_reflect_error(answer, HF_GRPC_NOT_FOUND, "not found");
+        return;
     }
-    hf_grpc_send(call, &response->base);
+    answer->numbers.base_type_name = type;
+    answer->numbers.extension_number = answer->extension_numbers;
+    answer->response
+        .message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ALL_EXTENSION_NUMBERS_RESPONSE;
+    answer->response.all_extension_numbers_response = &answer->numbers;
 }
 
-static void hf_grpc_reflect_services(struct hf_grpc_call *call, Grpc__Reflection__V1__ServerReflectionResponse *response,
-                                     const struct hf_grpc_server *server)
+static void hf_grpc_reflect_services(struct hf_grpc_reflected *answer, const struct hf_grpc_server *server)
 {
-    Grpc__Reflection__V1__ListServiceResponse list = GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
-    Grpc__Reflection__V1__ServiceResponse all[HF_GRPC_SERVICES_MAX], *pointers[HF_GRPC_SERVICES_MAX];
+    grpc__reflection__v1__list_service_response__init(&answer->list);
     for (unsigned i = 0; i < server->service_count; i++) {
-        grpc__reflection__v1__service_response__init(&all[i]);
-        all[i].name = (char *)(uintptr_t)server->service_names[i];
-        pointers[i] = &all[i];
+        grpc__reflection__v1__service_response__init(&answer->services[i]);
+        answer->services[i].name = (char *)(uintptr_t)server->service_names[i];
+        answer->service_pointers[i] = &answer->services[i];
     }
-    list.service = pointers;
-    list.n_service = server->service_count;
-    response->message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_LIST_SERVICES_RESPONSE;
-    response->list_services_response = &list;
-    hf_grpc_send(call, &response->base);
+    answer->list.service = answer->service_pointers;
+    answer->list.n_service = server->service_count;
+    answer->response.message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_LIST_SERVICES_RESPONSE;
+    answer->response.list_services_response = &answer->list;
 }
 
 static void hf_grpc_reflect(struct hf_grpc_call *call, const ProtobufCMessage *message, void *context)
 {
     const Grpc__Reflection__V1__ServerReflectionRequest *request = (const void *)message;
     const struct hf_grpc_server *server = context;
-    Grpc__Reflection__V1__ServerReflectionResponse response = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
-    Grpc__Reflection__V1__ErrorResponse error;
-    response.valid_host = request->host;
-    response.original_request = (Grpc__Reflection__V1__ServerReflectionRequest *)(uintptr_t)request;
+    const struct hf_grpc_descriptors *all = server->descriptors;
+    struct hf_grpc_reflected answer;
+    grpc__reflection__v1__server_reflection_response__init(&answer.response);
+    answer.response.valid_host = request->host;
+    answer.response.original_request = (Grpc__Reflection__V1__ServerReflectionRequest *)(uintptr_t)request;
     switch (request->message_request_case) {
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME:
-        hf_grpc_reflect_file(call, &response, server, hf_grpc_descriptors_file(server->descriptors, request->file_by_filename));
+        hf_grpc_reflect_file(&answer, server, hf_grpc_descriptors_file(all, request->file_by_filename));
         break;
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL:
-        hf_grpc_reflect_file(call, &response, server, hf_grpc_descriptors_symbol(server->descriptors, request->file_containing_symbol));
+        hf_grpc_reflect_file(&answer, server, hf_grpc_descriptors_symbol(all, request->file_containing_symbol));
         break;
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_EXTENSION:
-        hf_grpc_reflect_file(call, &response, server,
-                             hf_grpc_descriptors_extension(server->descriptors, request->file_containing_extension->containing_type,
+        hf_grpc_reflect_file(&answer, server,
+                             hf_grpc_descriptors_extension(all, request->file_containing_extension->containing_type,
                                                            request->file_containing_extension->extension_number));
         break;
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_ALL_EXTENSION_NUMBERS_OF_TYPE:
-        hf_grpc_reflect_extensions(call, &response, server, request->all_extension_numbers_of_type);
+        hf_grpc_reflect_extensions(&answer, server, request->all_extension_numbers_of_type);
         break;
     case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES:
-        hf_grpc_reflect_services(call, &response, server);
+        hf_grpc_reflect_services(&answer, server);
         break;
     default:
-        hf_grpc_reflect_error(&response, &error, HF_GRPC_INVALID_ARGUMENT, "the request asks for nothing known");
-        hf_grpc_send(call, &response.base);
+        hf_grpc_reflect_error(&answer, HF_GRPC_INVALID_ARGUMENT, "the request asks for nothing known");
     }
+    hf_grpc_send(call, &answer.response.base);
     /* A client that asks and does not read is held by its own window. */
     hf_grpc_pause_while_full(call);
 }

@@ -207,9 +207,10 @@ class FramesTest(harness.Case):
         noise = random.Random(seed)
         for _ in range(150):
             wire = w.Wire(server)
-            session = b''.join(w.frame(noise.randrange(11), noise.randrange(256), noise.choice((0, 1, 1, 3, 5)), noise.randbytes(noise.randrange(40)))
-                               for _ in range(20))
-            valid = w.frame(w.HEADERS, w.END_HEADERS, 1, wire.block(CHAT)) + w.frame(w.DATA, 0, 1, w.message(pb.Note(data=bytes(300)).SerializeToString()) * 5)
+            session = b''.join(w.frame(noise.randrange(11), noise.randrange(256), noise.choice((0, 1, 1, 3, 5)),
+                                       noise.randbytes(noise.randrange(40))) for _ in range(20))
+            valid = w.frame(w.HEADERS, w.END_HEADERS, 1, wire.block(CHAT))
+            valid += w.frame(w.DATA, 0, 1, w.message(pb.Note(data=bytes(300)).SerializeToString()) * 5)
             bent = bytearray(valid)
             for _ in range(noise.randrange(4)):
                 bent[noise.randrange(len(bent))] = noise.randrange(256)
@@ -275,7 +276,8 @@ class FramesTest(harness.Case):
 
     def test_rapid_resets_end_the_connection(self):
         def reset(wire, number):
-            return wire.send(w.frame(w.HEADERS, w.END_HEADERS, 2 * number + 1, wire.block(SLEEP)) + w.frame(w.RST_STREAM, 0, 2 * number + 1, bytes(4)))
+            stream = 2 * number + 1
+            return wire.send(w.frame(w.HEADERS, w.END_HEADERS, stream, wire.block(SLEEP)) + w.frame(w.RST_STREAM, 0, stream, bytes(4)))
         self.flood(self.serve(), 'reset_floods', reset, 'too many resets')
 
     def test_provoked_resets_end_the_connection(self):
@@ -284,7 +286,8 @@ class FramesTest(harness.Case):
         self.settled(wire)
         found, stream = (w.RST_STREAM,), 1
         while found is not None and found[0] != w.GOAWAY:
-            wire.send(w.frame(w.HEADERS, w.END_HEADERS, stream, wire.block(SLEEP)) + w.frame(w.WINDOW_UPDATE, 0, stream, b'\x7f\xff\xff\xff'))
+            wire.send(w.frame(w.HEADERS, w.END_HEADERS, stream, wire.block(SLEEP)))
+            wire.send(w.frame(w.WINDOW_UPDATE, 0, stream, b'\x7f\xff\xff\xff'))
             found, stream = wire.next(), stream + 2
         self.assertEqual(found[3][8:], b'too many resets provoked')
         self.assertEqual(server.counters()['reset_floods'], 1)
@@ -305,8 +308,9 @@ class FramesTest(harness.Case):
         self.flood(self.serve(), 'frame_floods', empty, 'too many empty frames')
 
     def test_priority_floods_end_the_connection(self):
-        self.flood(self.serve(), 'frame_floods', lambda wire, number: wire.send(w.frame(w.PRIORITY, 0, 2 * number + 1, bytes(4) + b'\x10') * 10),
-                   'too many priorities')
+        def priority(wire, number):
+            return wire.send(w.frame(w.PRIORITY, 0, 2 * number + 1, bytes(4) + b'\x10') * 10)
+        self.flood(self.serve(), 'frame_floods', priority, 'too many priorities')
 
     def test_continuation_floods_end_the_connection(self):
         def more(wire, number):
@@ -428,7 +432,8 @@ class FramesTest(harness.Case):
         server = self.serve()
         for number in range(20):
             wire = self.open(server)
-            wire.request(1, (CHAT, SUM, SLEEP)[number % 3], body=w.message(b'\x08\xff\xff\x03' if number % 3 == 2 else b''), end=number % 3 == 2)
+            sleep = number % 3 == 2
+            wire.request(1, (CHAT, SUM, SLEEP)[number % 3], body=w.message(b'\x08\xff\xff\x03' if sleep else b''), end=sleep)
         server.wait_counter('calls', 20)
 
 

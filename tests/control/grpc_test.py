@@ -98,8 +98,8 @@ class GrpcTest(harness.Case):
 
     def test_metadata_goes_both_ways(self):
         answer, call = self.begin().echo.with_call(pb.Note(), timeout=WAIT_S, metadata=(
-            ('x-probe-text', 'some text'), ('x-probe-bin', b'\x00\x01\xfe\xff'), ('x-trailer-text', 'later'), ('x-trailer-bin', b'\xff' * 7),
-            ('x-probe-text', 'twice'), ('x-probe-empty-bin', b'')))
+            ('x-probe-text', 'some text'), ('x-probe-bin', b'\x00\x01\xfe\xff'), ('x-trailer-text', 'later'),
+            ('x-trailer-bin', b'\xff' * 7), ('x-probe-text', 'twice'), ('x-probe-empty-bin', b'')))
         self.assertEqual(answer, pb.Note())
         self.assertEqual([tuple(pair) for pair in call.initial_metadata()],
                          [('x-probe-text', 'some text'), ('x-probe-bin', b'\x00\x01\xfe\xff'), ('x-probe-text', 'twice'),
@@ -175,7 +175,8 @@ class GrpcTest(harness.Case):
         self.assertEqual(heard, [note] * 20)
 
     def test_an_unknown_compression_is_refused(self):
-        error = self.fails(grpc.StatusCode.UNIMPLEMENTED, self.begin().echo, pb.Note(data=bytes(1000)), compression=grpc.Compression.Deflate)
+        note = pb.Note(data=bytes(1000))
+        error = self.fails(grpc.StatusCode.UNIMPLEMENTED, self.begin().echo, note, compression=grpc.Compression.Deflate)
         self.assertIn('grpc-encoding', error.details())
 
     def test_messages_up_to_the_limit_pass_and_larger_ones_do_not(self):
@@ -313,8 +314,9 @@ class GrpcTest(harness.Case):
         client, request = self.begin(), messages.ReflectionRequest
         for package in ('v1', 'v1alpha'):
             answers = self.reflect(client, package, request(list_services='*'), request(file_containing_symbol='probe.v1.Probe.Chat'),
-                                   request(file_containing_symbol='grpc.testing.SimpleRequest.payload'), request(file_by_filename='probe.proto'),
-                                   request(file_containing_symbol='no.such'), request(all_extension_numbers_of_type='probe.v1.Note'), request())
+                                   request(file_containing_symbol='grpc.testing.SimpleRequest.payload'),
+                                   request(file_by_filename='probe.proto'), request(file_containing_symbol='no.such'),
+                                   request(all_extension_numbers_of_type='probe.v1.Note'), request())
             names = [service.name for service in answers[0].list_services_response.service]
             self.assertEqual(sorted(names), ['grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection',
                                              'grpc.reflection.v1alpha.ServerReflection', 'grpc.testing.TestService', 'probe.v1.Probe'])

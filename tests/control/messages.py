@@ -1,4 +1,4 @@
-"""The messages of gRPC's standard services and of google.rpc, described here: their generated modules are in no Debian package for Python."""
+"""The messages of gRPC's standard services and of google.rpc, described here: no Debian package has modules of them for Python."""
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -13,7 +13,8 @@ def message(name, *fields):
         label = F.LABEL_REPEATED if kind.startswith('repeated ') else F.LABEL_OPTIONAL
         kind = kind.replace('repeated ', '')
         scalar = {'string': F.TYPE_STRING, 'bytes': F.TYPE_BYTES, 'int32': F.TYPE_INT32, 'int64': F.TYPE_INT64}.get(kind)
-        described.field.add(name=field, number=number, label=label, type=scalar or F.TYPE_MESSAGE, type_name=None if scalar else '.t.' + kind)
+        described.field.add(name=field, number=number, label=label, type=scalar or F.TYPE_MESSAGE,
+                            type_name=None if scalar else '.t.' + kind)
     return name
 
 
@@ -27,8 +28,9 @@ NAMES = [
     message('Service', ('name', 1, 'string')),
     message('Services', ('service', 1, 'repeated Service')),
     message('Error', ('error_code', 1, 'int32'), ('error_message', 2, 'string')),
-    message('ReflectionResponse', ('valid_host', 1, 'string'), ('original_request', 2, 'ReflectionRequest'), ('file_descriptor_response', 4, 'Files'),
-            ('all_extension_numbers_response', 5, 'Numbers'), ('list_services_response', 6, 'Services'), ('error_response', 7, 'Error')),
+    message('ReflectionResponse', ('valid_host', 1, 'string'), ('original_request', 2, 'ReflectionRequest'),
+            ('file_descriptor_response', 4, 'Files'), ('all_extension_numbers_response', 5, 'Numbers'),
+            ('list_services_response', 6, 'Services'), ('error_response', 7, 'Error')),
     message('Any', ('type_url', 1, 'string'), ('value', 2, 'bytes')),
     message('Status', ('code', 1, 'int32'), ('message', 2, 'string'), ('details', 3, 'repeated Any')),
     message('Pair', ('key', 1, 'string'), ('value', 2, 'string')),

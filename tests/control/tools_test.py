@@ -21,8 +21,9 @@ class ToolsTest(harness.Case):
     def test_curl_calls_a_method(self):
         server = self.serve()
         note = w.message(pb.Note(text='from curl').SerializeToString())
-        done = run('curl', '-sS', '--http2-prior-knowledge', '-H', 'content-type: application/grpc', '-H', 'te: trailers', '--data-binary', '@-',
-                   '-w', '\n%{http_code} %{content_type}', f'http://127.0.0.1:{server.port}/probe.v1.Probe/Echo', data=note)
+        done = run('curl', '-sS', '--http2-prior-knowledge', '-H', 'content-type: application/grpc', '-H', 'te: trailers',
+                   '--data-binary', '@-', '-w', '\n%{http_code} %{content_type}',
+                   f'http://127.0.0.1:{server.port}/probe.v1.Probe/Echo', data=note)
         self.assertEqual(done.stdout, note + b'\n200 application/grpc')
 
     def test_curl_reaches_the_http_handler_by_tcp_and_by_unix_socket(self):
@@ -78,8 +79,8 @@ class ToolsTest(harness.Case):
         with socket.create_connection(('127.0.0.1', server.port), timeout=harness.WAIT_S) as link:
             peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding='utf-8'))
             peer.initiate_connection()
-            headers = [(':method', 'POST'), (':scheme', 'http'), (':path', '/probe.v1.Probe/Count'), (':authority', 'x'), ('te', 'trailers'),
-                       ('content-type', 'application/grpc')]
+            headers = [(':method', 'POST'), (':scheme', 'http'), (':path', '/probe.v1.Probe/Count'), (':authority', 'x'),
+                       ('te', 'trailers'), ('content-type', 'application/grpc')]
             peer.send_headers(1, headers)
             peer.send_data(1, w.message(pb.CountRequest(count=50, size=5000).SerializeToString()), end_stream=True)
             link.sendall(peer.data_to_send())
