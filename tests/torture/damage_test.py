@@ -175,12 +175,6 @@ class Damage(kit.Torture):
                     self.assertEqual(engine.wait_end(), 5, engine.text())
                 self.assertFalse(os.path.exists(self.data))
 
-    def refuses_or_ended(self, engine, client):
-        try:
-            return client.place([('SKU000001', 1, 1)])[1].result in ('NO_SPACE', 'BUSY')
-        except (ConnectionError, OSError):
-            return engine.process.poll() is not None
-
     def test_a_copy_made_while_running_is_a_state_that_was_or_is_refused(self):
         """Files are copied one after the other while all of them change: what replays must be a prefix of what happened."""
         engine = self.stocked(shards=2)

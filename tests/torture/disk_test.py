@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import signal
+import signal
 import subprocess
 import time
 
@@ -207,12 +208,15 @@ class Disk(kit.Torture):
         for number in range(ROUNDS):
             with self.round(number):
                 engine = self.stocked(*LIMITED) if number == 0 else self.start(*LIMITED, shards=self.shards())
+                client = self.connect(engine)
                 load = self.load(engine, rate=0, lines=10)
                 self.some_answers(self.chance.randrange(50, 1500))
                 descriptor = os.open(self.mounted, os.O_RDONLY)
                 fcntl.ioctl(descriptor, SHUT_DOWN, p.struct.pack('<I', SHUT_DOWN_WITHOUT_JOURNAL))
                 os.close(descriptor)
-                self.assertEqual(engine.wait_end(), 5, engine.text())
+                self.eventually(lambda: self.refuses_or_ended(engine, client), 'an end, or a refusal where no log write was under way')
+                client.close()
+                self.assertIn(engine.kill(), (5, -signal.SIGKILL), engine.text())
                 self.drop_load(load)
                 self.eventually(lambda: subprocess.run(['umount', self.mounted], stderr=subprocess.DEVNULL, check=False).returncode == 0,
                                 'the end of the last writes')

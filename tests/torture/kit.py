@@ -56,7 +56,7 @@ class Torture(harness.EndTest):
         with open(self.acked, encoding='ascii') as lines:
             return sum(1 for _ in lines)
 
-    def load(self, engine, rate=1500, seconds=60, ttl=700, **more):
+    def load(self, engine, rate=1500, seconds=3600, ttl=700, **more):
         """Client load beside the test: places, settles, cancels and expiries; every answer goes to the list of what was told."""
         options = {'skus': SKUS, 'zipf': 0.9, 'lines': 3, 'qty': 2, 'connections': 4, 'batch': 4, 'inflight': 4, 'rate': rate,
                    'seconds': seconds, 'settle': 30, 'cancel': 20, 'ttl': ttl, 'seed': self.chance.randrange(1 << 30), 'acked': self.acked}
@@ -82,6 +82,13 @@ class Torture(harness.EndTest):
         """Ends load whose engine is gone, without its report: it would look for the engine for some seconds."""
         load.kill()
         load.communicate(timeout=harness.WAIT_S)
+
+    def refuses_or_ended(self, engine, client):
+        """Of an engine that can make no log space any more: it says so to everybody, unless a log write failed, which ends it."""
+        try:
+            return client.place([('SKU000001', 1, 1)])[1].result in ('NO_SPACE', 'BUSY')
+        except (ConnectionError, OSError):
+            return engine.process.poll() is not None
 
     def shards(self):
         return self.chance.randint(1, 3)
