@@ -16,10 +16,11 @@
 enum {
     COMMANDS_LEAST = 5000,
     RESTARTS_LEAST = 3,
+    FAULTS_LEAST = 20,
     STEPS_MAX = 4000000,
     QUIET_STEPS_MAX = 400000, /* without an answer, while there should be some */
     CALM_COMMANDS = 300,
-    STATE_CHECK_STEPS = 1024,
+    STATE_CHECK_STEPS = 2048,
     STARTS_MAX = 32, /* until one succeeds */
 };
 
@@ -32,7 +33,7 @@ struct plan {
     struct sim_workload_options workload;
     uint64_t step_ns_max;
     unsigned restarts;
-    bool hostile; /* false: nothing goes wrong but the restarts */
+    bool hostile; /* false: nothing goes wrong but the engine's ends */
 };
 
 static struct plan plan;
@@ -88,7 +89,8 @@ static void draw_options(void)
     options->clock_gap_max_ns = 3600000000000u;
     options->session_idle_ns = PICK(500, 5000, 60000) * 1000000;
     options->block_max_bytes = PICK(32, 32, 64, 256) << 10;
-    options->segment_bytes = options->block_max_bytes * PICK(1, 2, 4, 8);
+    /* Odd multiples: recovery then reads ahead in pieces of one block, which is quick. */
+    options->segment_bytes = options->block_max_bytes * PICK(1, 3, 5, 7, 15, 16);
     options->log_ahead_bytes = 1 << 20;
     plan.world = (struct hf_node_world){
         .log_buffer_bytes = 32 << 20,
@@ -127,7 +129,7 @@ static void draw_workload(void)
 
 static void draw_faults(void)
 {
-    plan.hostile = !sim_one_in(16);
+    plan.hostile = true;
     plan.net = (struct sim_network_options){.delay_ns_max = PICK(1000, 100000, 5000000), .split = (uint32_t)PICK(0, 2000, 20000)};
     if (plan.hostile) {
         uint32_t *rates[] = {&plan.net.drop,     &plan.net.duplicate, &plan.net.reorder, &plan.net.delay,
@@ -249,7 +251,7 @@ static void start_once(void)
         hf_sim_disk_repair(disk);
         promise = hf_sim_disk_promise(disk, &kept);
     }
-    if (plan.hostile && sim_one_in(4))
+    if (plan.hostile && sim_one_in(6))
         (sim_one_in(2) ? hf_sim_disk_crash_after : hf_sim_disk_kill_after)(disk, 1 + sim_below(20));
     sim_process_start(&plan.options, &plan.world);
     while (sim_process_state() == SIM_STARTING && !sim.failed)
@@ -290,7 +292,7 @@ static void stop_engine(void)
 /* While it serves. */
 static void maybe_hurt(void)
 {
-    if (!plan.hostile || calm || !sim_one_in(4000))
+    if (!plan.hostile || calm || !sim_one_in(10000))
         return;
     switch (sim_below(6)) {
     case 0:
@@ -337,11 +339,25 @@ static void hurt_at_rest(void)
         hf_sim_disk_plan(disk, HF_SIM_MANIFEST_ERROR, 1 + sim_below(2));
 }
 
+/* The disk goes within one of its next operations; with clients that ask for nothing there may be none. */
+static void run_until_ended(void)
+{
+    uint64_t last = sim.steps + 20000;
+    while (sim_process_state() != SIM_EXITED && sim.steps < last && !sim.failed)
+        step();
+    if (sim.failed)
+        return;
+    if (sim_process_state() == SIM_EXITED)
+        sim_process_bury();
+    else
+        sim_process_kill(false);
+}
+
 static void restart_engine(void)
 {
     sim_check_state(true);
     restarts++;
-    switch (sim_below(4)) {
+    switch (sim_below(6)) {
     case 0:
         stop_engine();
         if (!sim.failed)
@@ -350,8 +366,16 @@ static void restart_engine(void)
     case 1:
         sim_process_kill(true);
         break;
-    default:
+    case 2:
         sim_process_kill(false);
+        break;
+    case 3:
+        hf_sim_disk_crash_after(disk, 1 + sim_below(200));
+        run_until_ended();
+        break;
+    default:
+        hf_sim_disk_kill_after(disk, 1 + sim_below(200));
+        run_until_ended();
     }
     if (sim.failed)
         return;
@@ -429,6 +453,26 @@ static void come_to_rest(void)
         step();
 }
 
+static uint64_t faults_so_far(void)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < SIM_FAULTS; i++)
+        sum += sim.faults[i];
+    for (unsigned i = 0; i < HF_SIM_FAULTS; i++)
+        sum += hf_sim_disk_counts(disk)[i];
+    return sum;
+}
+
+/* A world in which too little went wrong meets more of it. */
+static void make_up_for_calm(void)
+{
+    struct sim_network_options net = plan.net;
+    net.reset = net.duplicate = net.corrupt = 4000;
+    sim_network_set(&net);
+    while (faults_so_far() < FAULTS_LEAST && !sim.failed)
+        serve(50);
+}
+
 static void live(void)
 {
     uint64_t part = COMMANDS_LEAST / (plan.restarts + 1) + 1;
@@ -440,6 +484,8 @@ static void live(void)
         if (i < plan.restarts && !sim.failed)
             restart_engine();
     }
+    if (!sim.failed)
+        make_up_for_calm();
     if (!sim.failed)
         come_to_rest();
     if (!sim.failed) {

@@ -19,15 +19,28 @@
 #include <sanitizer/common_interface_defs.h>
 #define SWITCH_BEGIN(fake, bottom, size) __sanitizer_start_switch_fiber(fake, bottom, size)
 #define SWITCH_END(fake, bottom, size)   __sanitizer_finish_switch_fiber(fake, bottom, size)
+#define SWITCH(from, to)                 swapcontext(&(from)->context, &(to)->context)
 #else
 #define SWITCH_BEGIN(fake, bottom, size) ((void)(fake), (void)(bottom), (void)(size))
 #define SWITCH_END(fake, bottom, size)   ((void)(fake), (void)(bottom), (void)(size))
+/* Without the system call for the signal mask that swapcontext() makes. The first switch to a thread still needs it. */
+#define SWITCH(from, to)                                \
+    do {                                                \
+        if (__builtin_setjmp((from)->registers) == 0) { \
+            (from)->ran = true;                         \
+            if ((to)->ran)                              \
+                __builtin_longjmp((to)->registers, 1);  \
+            setcontext(&(to)->context);                 \
+        }                                               \
+    } while (0)
 #endif
 
 enum { STACK_BYTES = 512 << 10 };
 
 struct thread {
     ucontext_t context;
+    void *registers[5];
+    bool ran; /* registers is where it stands */
     void *stack;
     void *(*entry)(void *context);
     void *argument;
@@ -39,7 +52,7 @@ struct thread {
 
 static struct thread threads[SIM_THREADS_MAX];
 static unsigned thread_count;
-static ucontext_t scheduler;
+static struct thread scheduler;
 static void *scheduler_fake;
 static const void *scheduler_bottom;
 static size_t scheduler_bytes;
@@ -77,6 +90,7 @@ unsigned sim_thread_start(void *(*entry)(void *context), void *context, const ch
     thread->entry = entry;
     thread->argument = context;
     thread->alive = true;
+    thread->ran = false;
     thread->dozing = false;
     thread->wake_ns = 0;
     thread->fake_stack = NULL;
@@ -88,7 +102,7 @@ static void leave(void **fake)
 {
     struct thread *thread = current;
     SWITCH_BEGIN(fake, scheduler_bottom, scheduler_bytes);
-    swapcontext(&thread->context, &scheduler);
+    SWITCH(thread, &scheduler);
     SWITCH_END(fake ? *fake : NULL, &scheduler_bottom, &scheduler_bytes);
 }
 
@@ -107,9 +121,10 @@ void sim_doze(uint64_t ns)
     enum { DOZE_NS_MAX = 2000000 };
     uint64_t until_ns = sim.now_ns + ns + sim_below(DOZE_NS_MAX), disk_ns = sim_process_disk_next_ns();
     /* What the disk has had for a while is not waited for: it may be nothing that a look takes. */
-    uint64_t soon_ns = sim.now_ns + 2000 + sim_below(20000);
+    if (disk_ns <= sim.now_ns)
+        disk_ns = sim.now_ns + 20000 + sim_below(400000);
     if (disk_ns < until_ns)
-        until_ns = disk_ns > soon_ns ? disk_ns : soon_ns;
+        until_ns = disk_ns;
     if (current)
         current->dozing = true;
     sim_yield(until_ns - sim.now_ns);
@@ -150,7 +165,7 @@ bool sim_threads_run(void)
     sim_mix(number, sim.now_ns);
     current = &threads[number];
     SWITCH_BEGIN(&scheduler_fake, current->stack, STACK_BYTES);
-    swapcontext(&scheduler, &current->context);
+    SWITCH(&scheduler, current);
     SWITCH_END(scheduler_fake, NULL, NULL);
     current = NULL;
     return true;
