@@ -177,6 +177,7 @@ static void shrink(struct hf_session *session)
 static bool send_batches(struct hf_session *session, struct hf_batch *const *batches, int count, uint64_t now_ns)
 {
     struct iovec frames[HF_SEND_FRAMES_MAX];
+    assert(count > 0 && count <= HF_SEND_FRAMES_MAX);
     for (int i = 0; i < count; i++)
         frames[i] = (struct iovec){batches[i]->frame, batches[i]->bytes};
     int sent = session->client->datagram_ops->send(session, frames, count);

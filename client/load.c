@@ -82,8 +82,11 @@ static int open_connection(struct load *load, unsigned index)
     const struct hf_load_options *options = load->options;
     struct connection *connection = &load->connections[index];
     unsigned frames = frames_each(options);
-    struct hf_client_options client = {
-        .server = options->server, .frames_max = frames, .frame_bytes_max = frame_bytes(options), .deadline_ns = no_deadline_ns};
+    struct hf_client_options client = {.server = options->server,
+                                       .frames_max = frames,
+                                       .frame_bytes_max = frame_bytes(options),
+                                       .deadline_ns = no_deadline_ns,
+                                       .first_number = options->first_number};
     connection->load = load;
     for (unsigned i = 0; i < frames; i++) {
         struct frame *frame = (struct frame *)(void *)(load->frames + ((size_t)index * frames + i) * load->frame_bytes);

@@ -170,6 +170,7 @@ int hf_tool_load(struct hf_tool *tool, int argc, char **argv)
                   "  --settle PCT    share of granted orders that is settled, captured and shipped; --cancel: that is cancelled\n"
                   "  --acked FILE    appends `id RESULT` (place) and `id VERB RESULT` (others) as answers arrive\n"
                   "  --linger US     how long a frame that is not full waits for more orders (open loop), default 50\n"
+                  "  --first-number N  request numbers of each session begin here, and after 2^64 - 1 again at 1\n"
                   "  --warmup S      answers of the first S seconds do not enter the latencies\n"
                   "  --patience S    ends with exit 3 when commands wait and nothing was answered for S seconds, default 30";
     struct arguments a = {.connections = 1, .batch = 1, .inflight = 1, .ttl_ms = 900000, .linger_us = 50, .patience_s = 30};
@@ -191,6 +192,7 @@ int hf_tool_load(struct hf_tool *tool, int argc, char **argv)
         {"--settle", HF_KIND_REAL, &load->settle_percent},
         {"--cancel", HF_KIND_REAL, &load->cancel_percent},
         {"--ttl", HF_KIND_U64, &a.ttl_ms},
+        {"--first-number", HF_KIND_U64, &load->first_number},
         {"--seed", HF_KIND_U64, &load->seed, .given = &a.has_seed},
         {"--acked", HF_KIND_TEXT, &a.acked},
         {"--linger", HF_KIND_U64, &a.linger_us},

@@ -294,6 +294,7 @@ static void hf_uring_tick(struct hf_transport *transport)
     for (unsigned i = 0; i < uring->listener_count; i++)
         if (!uring->listeners[i].armed)
             hf_uring_arm(uring, i);
+    hf_uring_count_overrun(uring);
     for (unsigned i = 0; i < uring->watch_count; i++)
         if (!uring->watching[i])
             hf_uring_arm_watch(uring, i);

@@ -39,6 +39,7 @@ struct hf_uring_listener {
     struct hf_socket socket;
     bool armed;
     bool six, readable; /* udp: of IPv6; may have something, where datagrams are read one by one */
+    uint32_t overrun;   /* udp: datagrams that the socket had no room for, as far as counted */
 };
 
 struct hf_uring_send {
@@ -137,6 +138,8 @@ bool hf_uring_cut(struct hf_uring *uring, struct hf_event *event);
 bool hf_uring_has_readable(const struct hf_uring *uring);
 void hf_uring_prepare_datagrams(struct hf_uring *uring, struct hf_connection *connection);
 void hf_uring_reply(struct hf_transport *transport, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros);
+/* Adds what the kernel has dropped before it could be received. */
+void hf_uring_count_overrun(struct hf_uring *uring);
 void hf_uring_datagram_unsent(struct hf_uring *uring, int error);
 
 #endif

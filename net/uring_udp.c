@@ -8,6 +8,7 @@
  * block, so a send is over when its submission is: what finds no room is lost and counted, as anywhere on its way, and asked for again. */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -335,12 +336,26 @@ void hf_uring_reply(struct hf_transport *transport, const struct hf_peer *to, co
 void hf_uring_datagram_unsent(struct hf_uring *uring, int error)
 {
     uring->transport.status->datagrams_unsent++;
-    /* A device that cannot cut, nor have it cut. */
-    if (error == -EIO || error == -EINVAL)
+    /* A device that cannot cut, nor have it cut. Too long a datagram is EMSGSIZE or EINVAL, and that peer's own loss. */
+    if (error == -EIO)
         uring->udp->joins = false;
 }
 
-/* ---- Beginning and end ---- */
+/* ---- Beginning, now and then, and end ---- */
+
+void hf_uring_count_overrun(struct hf_uring *uring)
+{
+    for (unsigned i = 0; i < uring->listener_count; i++) {
+        struct hf_uring_listener *listener = &uring->listeners[i];
+        uint32_t told[SK_MEMINFO_VARS];
+        socklen_t bytes = sizeof told;
+        if (listener->socket.carrier != HF_CARRIER_UDP || getsockopt(listener->socket.fd, SOL_SOCKET, SO_MEMINFO, told, &bytes) != 0 ||
+            bytes <= SK_MEMINFO_DROPS * sizeof told[0])
+            continue;
+        uring->transport.status->datagrams_overrun += told[SK_MEMINFO_DROPS] - listener->overrun;
+        listener->overrun = told[SK_MEMINFO_DROPS];
+    }
+}
 
 int hf_uring_udp_create(struct hf_uring *uring)
 {

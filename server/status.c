@@ -171,6 +171,7 @@ static void add_net(struct items *items, const struct hf_net_status *net)
     add(items, "net.receive_buffers_short", net->receive_buffers_short);
     add(items, "net.datagrams_in", net->datagrams_in);
     add(items, "net.datagrams_late", net->datagrams_late);
+    add(items, "net.datagrams_overrun", net->datagrams_overrun);
     add(items, "net.datagrams_unsent", net->datagrams_unsent);
     add(items, "net.addresses_asked", net->addresses_asked);
     add(items, "net.addresses_changed", net->addresses_changed);

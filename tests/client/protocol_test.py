@@ -62,7 +62,8 @@ class Vectors(unittest.TestCase):
 
     @staticmethod
     def head(kind, length, session=0, request=0, credits=0, count=0, result=0):
-        return struct.pack('<IBBHIIQQHHHHQ16s', 0x31464648, 1, kind, 0, length, 0, session, request, credits, count, result, 0, 0, bytes(16))
+        return struct.pack('<IBBHIIQQHHHHQ16s', 0x31464648, 1, kind, 0, length, 0, session, request, credits, count, result, 0, 0,
+                           bytes(16))
 
     def test_a_request_with_one_place(self):
         sku = b'apple'.ljust(16, b'\0')

@@ -271,6 +271,22 @@ static void a_flood_of_hellos_takes_no_room(void **state)
     expect_answer(&peer, 1, 1);
 }
 
+static void what_the_socket_had_no_room_for_is_counted(void **state)
+{
+    (void)state;
+    start(16);
+    uint32_t bytes = make_datagram_hello(&peer, 0, 0, 16, 32768);
+    for (unsigned i = 0; i < 2000; i++)
+        give(&peer, out, bytes);
+    for (unsigned i = 0; i < 2000; i++)
+        port_turn(&port);
+    port.now_ns += 1000000000;
+    port_turn(&port);
+    struct hf_net_status status = port_status(&port);
+    assert_true(status.datagrams_overrun > 0);
+    assert_int_equal(status.datagrams_in + status.datagrams_overrun, 2 + 2000);
+}
+
 static void a_cookie_serves_its_own_address_for_a_while(void **state)
 {
     (void)state;
@@ -882,6 +898,7 @@ int main(void)
         OVER_UDP(welcome_names_the_ports_of_the_same_carrier),
         OVER_UDP(nothing_is_answered_with_more_bytes_than_came),
         OVER_UDP(a_flood_of_hellos_takes_no_room),
+        OVER_UDP(what_the_socket_had_no_room_for_is_counted),
         OVER_UDP(a_cookie_serves_its_own_address_for_a_while),
         OVER_UDP(copies_of_a_hello_open_one_session),
         OVER_UDP(a_session_moves_to_a_proven_address_and_not_back_by_a_late_copy),
