@@ -182,6 +182,8 @@ static uint64_t judge_body(const struct hf_view *view, const struct hf_command *
 /* Whether a known id may already have been dropped without a record: an order keeps its commands' ids only while newer than the mark. */
 static bool may_be_dropped(const struct hf_view *view, const struct hf_m_id *known)
 {
+    if (known->maybe_gone)
+        return true;
     return !hf_id_none(known->order) && hf_id_ms(known->command->id) <= hf_model_view_mark(view, hf_id_route(known->order));
 }
 
@@ -190,7 +192,7 @@ static bool judge_known(const struct hf_view *view, const struct hf_command *com
     const struct hf_m_id *known = hf_model_view_id(view, command);
     if (!known) {
         /* One id for two commands in different places is the client's fault; that it is found out is not certain. */
-        if (hf_model_view_seen(view, command->id))
+        if (hf_model_view_seen(view, command->id) || hf_model_view_order(view, command->id))
             allowed->results |= hf_bit(HF_ID_REUSED);
         return false;
     }

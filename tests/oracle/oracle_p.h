@@ -139,6 +139,7 @@ struct hf_m_id {
     struct hf_id order; /* whose command it was; none: it stands for itself */
     uint16_t result;
     uint8_t state, payment, fulfilment;
+    bool maybe_gone; /* forgotten with the order of the same id, or not */
     bool place;
 };
 

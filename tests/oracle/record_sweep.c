@@ -164,20 +164,24 @@ static bool forget_id(struct hf_taking *taking, struct hf_id id)
     const struct hf_m_order *order = order_of(taking, id);
     const struct hf_m_seen *seen = hf_model_view_seen(&taking->before, id);
     uint64_t mark = hf_model_view_mark(&taking->before, hf_id_route(id));
-    if ((!order && !(seen && seen->in_table)) || !id_home(taking, id))
+    bool table = seen && seen->in_table;
+    struct hf_key key = table ? seen->table : (struct hf_key){{0}};
+    if ((!order && !table) || !id_home(taking, id))
         return fault_of_id(taking, id, "forgotten, but this home knows no such id");
     if (hf_id_ms(id) > mark)
         return fault_of_id(taking, id, "forgotten, though its time is newer than the mark");
-    /* One id may stand for an order and for a command in the table: the one that may go is meant. */
+    /* One id may stand for an order and for a command in the table: the one that may go is meant, or both. */
     const char *kept = order ? order_kept(order, mark) : NULL;
-    if (kept && !(seen && seen->in_table))
+    if (kept && !table)
         return fault_of_id(taking, id, kept);
     if (order && !kept) {
         forget_order(oracle, order);
+        if (table)
+            ((struct hf_m_id *)hf_model_store_write(&oracle->store[HF_IDS], &key))->maybe_gone = true;
         return true;
     }
-    struct hf_key bare = hf_model_key_id(id), table = seen->table;
-    hf_model_store_remove(&oracle->store[HF_IDS], &table);
+    struct hf_key bare = hf_model_key_id(id);
+    hf_model_store_remove(&oracle->store[HF_IDS], &key);
     hf_model_store_remove(&oracle->store[HF_SEEN], &bare);
     return true;
 }
