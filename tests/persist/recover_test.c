@@ -244,6 +244,125 @@ static void blocks_of_older_terms_beyond_a_beginning_do_not_exist(void **state)
     assert_int_equal(help->info.end_position, 9 * 4096);
 }
 
+/* The checksum of the block at `position`: what the next one's header must name. */
+static uint32_t chain_of(const struct help *help, uint64_t position)
+{
+    struct hf_block head;
+    memcpy(&head, hf_sim_disk_at(disk_of(help), position), sizeof head);
+    return head.checksum;
+}
+
+static uint32_t chain_before; /* what the forged block continues */
+
+static void continue_in_an_older_term(struct hf_block *head)
+{
+    head->number++;
+    head->previous = chain_before;
+    head->term = 1;
+}
+
+static void a_block_of_an_older_term_that_continues_the_chain_is_not_joined(void **state)
+{
+    struct help *help = *state;
+    write_blocks(help, 5);
+    help_start(help);
+    help_close(help);
+    chain_before = chain_of(help, 4 * 4096);
+    forge(help, 4 * 4096, continue_in_an_older_term, 5 * 4096);
+    assert_int_equal(help_open(help), 0);
+    assert_int_equal(help->seen, 5);
+    assert_int_equal(help->info.end_position, 5 * 4096);
+}
+
+static void continue_with_another_number(struct hf_block *head)
+{
+    head->number += 2;
+    head->previous = chain_before;
+}
+
+static void continue_from_another_block(struct hf_block *head)
+{
+    head->number++;
+    head->previous = chain_before ^ 1;
+}
+
+static void a_whole_block_at_the_end_that_does_not_continue_the_chain_is_damage(void **state)
+{
+    struct help *help = *state;
+    write_blocks(help, 5);
+    chain_before = chain_of(help, 4 * 4096);
+    forge(help, 4 * 4096, continue_with_another_number, 5 * 4096);
+    assert_damaged_at(help, 5 * 4096);
+    forge(help, 4 * 4096, continue_from_another_block, 5 * 4096);
+    assert_damaged_at(help, 5 * 4096);
+}
+
+static void continue_from_another_place(struct hf_block *head)
+{
+    head->number++;
+    head->previous = chain_before;
+    head->position -= 4096;
+}
+
+static void a_block_that_names_another_position_is_none(void **state)
+{
+    struct help *help = *state;
+    write_blocks(help, 5);
+    chain_before = chain_of(help, 4 * 4096);
+    forge(help, 4 * 4096, continue_from_another_place, 5 * 4096);
+    assert_int_equal(help_open(help), 0);
+    assert_int_equal(help->seen, 5);
+    assert_int_equal(help->info.torn_tail_bytes, 4096);
+}
+
+static void be_of_another_time(struct hf_block *head)
+{
+    head->time_ns++;
+}
+
+static void be_of_the_time_before(struct hf_block *head)
+{
+    head->time_ns--;
+}
+
+static void a_sound_block_in_the_place_of_another_is_damage_where_the_manifest_knows_better(void **state)
+{
+    struct help *help = *state;
+    write_blocks(help, 5);
+    help_start(help);
+    help_close(help);
+    forge(help, 4 * 4096, be_of_another_time, 4 * 4096);
+    assert_damaged_at(help, 5 * 4096);
+    forge(help, 4 * 4096, be_of_the_time_before, 4 * 4096);
+    help_start(help);
+    help_write(help, 160);
+    assert_int_equal(help_settle(help), 0);
+    help_stop(help);
+    assert_int_equal(help_open(help), 0);
+    uint64_t end = help->info.end_position;
+    help_close(help);
+    forge(help, end - 4096, be_of_another_time, end - 4096);
+    assert_damaged_at(help, end);
+}
+
+static void the_newer_copy_of_the_manifest_counts_whichever_it_is(void **state)
+{
+    struct help *help = *state;
+    for (unsigned copy = 0; copy < 2; copy++) {
+        uint8_t older[HF_MANIFEST_BYTES];
+        help_start(help);
+        help_close(help);
+        memcpy(older, hf_sim_disk_manifest(disk_of(help), copy), sizeof older);
+        help_start(help);
+        uint64_t term = help->term;
+        help_close(help);
+        memcpy(hf_sim_disk_manifest(disk_of(help), copy), older, sizeof older);
+        assert_int_equal(help_open(help), 0);
+        assert_int_equal(help->info.term, term);
+        help_close(help);
+    }
+}
+
 static void a_block_of_a_newer_format_is_refused_as_newer(void **state)
 {
     struct help *help = *state;
@@ -413,6 +532,11 @@ int main(void)
         ON_DISK(a_block_further_ahead_than_one_is_ever_written_is_damage),
         ON_DISK(zeros_of_any_length_in_the_middle_of_the_newest_term_are_damage),
         ON_DISK(blocks_of_older_terms_beyond_a_beginning_do_not_exist),
+        ON_DISK(a_block_of_an_older_term_that_continues_the_chain_is_not_joined),
+        ON_DISK(a_whole_block_at_the_end_that_does_not_continue_the_chain_is_damage),
+        ON_DISK(a_block_that_names_another_position_is_none),
+        ON_DISK(a_sound_block_in_the_place_of_another_is_damage_where_the_manifest_knows_better),
+        ON_DISK(the_newer_copy_of_the_manifest_counts_whichever_it_is),
         ON_DISK(a_block_of_a_newer_format_is_refused_as_newer),
         ON_DISK(a_failed_short_or_fenced_write_is_fatal_and_stays_so),
         ON_DISK(a_full_disk_lowers_the_watermark_in_two_steps),
