@@ -8,13 +8,13 @@ TESTS ?=
 TARGET ?=
 SECONDS ?= 60
 
-.PHONY: help build deps run test asan tsan bench fmt fuzz torture test-long sim-mutants lint clean install
+.PHONY: help build deps run test asan tsan bench fmt fuzz torture test-long sim sim-mutants lint clean install
 
 build:
 	+@tools/build release
 
 help:
-	+@echo 'build run test bench fmt lint asan tsan fuzz torture test-long clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; PREFIX= for install'
+	+@echo 'build run test bench fmt lint asan tsan fuzz torture sim sim-mutants test-long clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; SEED= TRACE= or SEEDS= for sim; PREFIX= for install'
 
 deps:
 	+@tools/install-deps
@@ -47,6 +47,10 @@ bench: build
 
 fmt:
 	+@tools/install-deps && git ls-files -z '*.c' '*.h' | xargs -0 -r clang-format -i
+
+# SEED=n: one world, TRACE=1 to read along; SEEDS=n: so many random ones; COVERAGE=1: what they reached (docs/testing.md).
+sim: deps
+	+@SEED='$(SEED)' SEEDS='$(SEEDS)' FROM='$(FROM)' TRACE='$(TRACE)' COVERAGE='$(COVERAGE)' tools/sim
 
 sim-mutants: deps
 	+@tools/sim-mutants $(MUTANTS)
