@@ -43,10 +43,7 @@ struct hf_udp_send {
     struct msghdr message;
     struct iovec parts[HF_URING_RANGES];
     union hf_udp_name name;
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
-    } control;
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
     uint8_t frame[HF_REPLY_BYTES_MAX];
 };
 
@@ -298,9 +295,10 @@ static unsigned hf_udp_run(const struct hf_udp *udp, const struct iovec *frames,
 static void hf_udp_join(struct hf_udp_send *send, size_t bytes)
 {
     uint16_t length = (uint16_t)bytes;
-    send->control.head = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof length)};
-    memcpy(CMSG_DATA(&send->control.head), &length, sizeof length);
-    send->message.msg_control = &send->control;
+    struct cmsghdr *control = (struct cmsghdr *)(void *)send->control;
+    *control = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof length)};
+    memcpy(CMSG_DATA(control), &length, sizeof length);
+    send->message.msg_control = send->control;
     send->message.msg_controllen = sizeof send->control;
 }
 
