@@ -7,7 +7,7 @@ import time
 
 import kit
 
-ROUNDS = kit.scaled(3, 40)
+ROUNDS = kit.scaled(3, 30)
 
 
 def free_port():
@@ -20,7 +20,7 @@ class Kill(kit.Torture):
         """The next one already waits for the directory, and for the port, when the one before dies: its late writes are over first."""
         listen = f'tcp://127.0.0.1:{free_port()}'
         engine = self.stocked(listen=listen)
-        load = self.load(engine)
+        load = self.load(engine, rate=400)  # every round replays and audits all that came before
         for number in range(ROUNDS):
             with self.round(number):
                 self.some_answers(50)
