@@ -59,7 +59,7 @@ static int live(struct help *help, uint64_t *acknowledged)
     return e == 0 ? hf_log_stop(help->log) : e;
 }
 
-static void make_directory(struct help *help, bool old)
+static void make_directory(struct help *help, bool old, bool large)
 {
     *help = (struct help){.options = help_small()};
     help->options.ahead_bytes = 64 << 10;
@@ -67,6 +67,10 @@ static void make_directory(struct help *help, bool old)
     help->options.batch_claims_max = 1;
     help->options.buffer_bytes = 128 << 10;
     help->options.lock_wait_ms = 20;
+    if (large) { /* the device is probed only where there is room for it */
+        help->options.segment_bytes = 16 << 20;
+        help->options.ahead_bytes = 10 << 20;
+    }
     help_dir_make(help, "/dev/shm");
     if (!old)
         return;
@@ -79,6 +83,8 @@ static void make_directory(struct help *help, bool old)
 static void check_error(const struct help *help, int e, const struct kernel_plan *plan)
 {
     const char *error = hf_log_error(help->log);
+    if (!kernel_failed())
+        fail_msg("nothing failed, and yet: error %d, \"%s\"", e, error);
     bool clear = strlen(error) > 20 && strstr(error, "Success") == NULL && e != HF_E_DAMAGED;
     if (!clear)
         fail_msg("call %u (%s) with errno %d: error %d, \"%s\"", (unsigned)plan->nth, kernel_failed_call(), plan->error, e, error);
@@ -89,7 +95,7 @@ static bool fail_one(const struct kernel_plan *plan, bool old)
 {
     struct help help;
     uint64_t acknowledged = 0;
-    make_directory(&help, old);
+    make_directory(&help, old, plan->untracked);
     acknowledged = help.written;
     unsigned before = open_descriptors();
     kernel_arm(help.dir, plan);
@@ -143,6 +149,12 @@ static void each_call_fails_once_for_want_of_space_or_descriptors(void **state)
     fail_each("EMFILE", (struct kernel_plan){.error = EMFILE, .seed = 1}, 5, true);
 }
 
+static void each_call_of_the_device_probe_fails_once(void **state)
+{
+    (void)state;
+    fail_each("EIO, with a probe", (struct kernel_plan){.error = EIO, .untracked = true}, 83, false);
+}
+
 static void each_read_and_write_is_short_once(void **state)
 {
     (void)state;
@@ -156,6 +168,7 @@ int main(void)
         cmocka_unit_test(each_call_fails_once_with_an_io_error),
         cmocka_unit_test(every_call_from_one_on_fails),
         cmocka_unit_test(each_call_fails_once_for_want_of_space_or_descriptors),
+        cmocka_unit_test(each_call_of_the_device_probe_fails_once),
         cmocka_unit_test(each_read_and_write_is_short_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

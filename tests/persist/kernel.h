@@ -21,6 +21,7 @@ struct kernel_plan {
     uint64_t cut;   /* at this call from now on the power goes; 0: never */
     uint64_t kill;  /* at this one the process goes: what is volatile stays so; 0: never */
     bool continues; /* the disk is what the life before left, volatile parts too; else all that lies in the directory is durable */
+    bool untracked; /* nobody asks what is durable: files of any size */
     uint64_t seed;
 };
 

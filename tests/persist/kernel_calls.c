@@ -16,7 +16,9 @@ static const char *failed_call = "none";
 
 void kernel_arm(const char *dir, const struct kernel_plan *how)
 {
-    if (!how->continues)
+    if (how->untracked)
+        disk_forget();
+    else if (!how->continues)
         disk_begin(dir, how->seed + 1);
     pthread_mutex_lock(&mutex);
     plan = *how;

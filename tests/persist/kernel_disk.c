@@ -25,7 +25,7 @@ static struct file files[FILES_MOST];
 static unsigned file_count;
 static int fd_files[FDS_MOST];
 static char directory[300];
-static bool directory_named;
+static bool directory_named, untracked;
 static uint64_t stamp_now, random_state;
 
 static uint64_t draw(uint64_t below)
@@ -60,6 +60,7 @@ void disk_begin(const char *dir, uint64_t seed)
 {
     DIR *list = opendir(dir);
     snprintf(directory, sizeof directory, "%s", dir);
+    untracked = false;
     file_count = 0;
     stamp_now = 0;
     random_state = seed;
@@ -81,6 +82,14 @@ void disk_begin(const char *dir, uint64_t seed)
         closedir(list);
 }
 
+void disk_forget(void)
+{
+    untracked = true;
+    file_count = 0;
+    for (unsigned i = 0; i < FDS_MOST; i++)
+        fd_files[i] = NOTHING;
+}
+
 void disk_made_directory(void)
 {
     directory_named = false;
@@ -95,6 +104,10 @@ void disk_opened(int fd, int dir_fd, const char *name, int flags)
     }
     if (strcmp(name, "..") == 0) {
         fd_files[fd] = PARENT;
+        return;
+    }
+    if (untracked) {
+        fd_files[fd] = NOTHING;
         return;
     }
     int found = file_find(name);

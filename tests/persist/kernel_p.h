@@ -14,6 +14,7 @@ void kernel_leave(void);
 
 /* The disk's side of calls that went well; with the lock held. */
 void disk_begin(const char *dir, uint64_t seed);
+void disk_forget(void);
 void disk_opened(int fd, int dir_fd, const char *name, int flags);
 void disk_made_directory(void);
 void disk_written(int fd, const void *data, uint64_t bytes, uint64_t offset, uint64_t stamp);
