@@ -169,12 +169,24 @@ static bool is_zero(const uint8_t *at)
     return at[0] == 0 && memcmp(at, at + 1, HF_BLOCK_ALIGN - 1) == 0;
 }
 
+/* A block of this log that stands elsewhere than it says, in a segment that was moved or by a write that went astray: what it says of the
+ * durable position was true all the same. */
+static bool stray_vouches(const struct recovery *r, const uint8_t *at, uint64_t position)
+{
+    struct hf_block head;
+    memcpy(&head, at, sizeof head);
+    return head.position != position && head.term >= r->tip.term && head.durable > r->tip.position &&
+           hf_block_judge(at, head.position, room_of(r, position), r->log->manifest.seed) == HF_BLOCK_SOUND;
+}
+
 /* Looks at one place behind the hole; *step: bytes to the next place worth a look. */
 static int look_at(struct recovery *r, uint64_t position, const uint8_t *at, enum hf_block_verdict verdict, uint64_t *step)
 {
     struct hf_block head;
     uint64_t hole = r->tip.position;
     *step = HF_BLOCK_ALIGN;
+    if (verdict == HF_BLOCK_ABSENT && stray_vouches(r, at, position))
+        return damage(r, hole, "a block that stands in another place than its own says that this place was durable");
     if (verdict == HF_BLOCK_ABSENT) {
         if (position < hole + HF_LOG_TAIL_MOST_BYTES && !is_zero(at))
             r->torn_end = position + HF_BLOCK_ALIGN;
