@@ -259,26 +259,27 @@ void hf_uring_datagram_released(struct hf_uring *uring, const struct hf_event *e
 
 /* ---- Sending ---- */
 
-/* A send to fill in; its entry is made by hf_udp_submit(). */
+/* A send to fill in, with its submission entry: taken together, as a submission between the two would give the send's memory to another. */
 static struct hf_udp_send *hf_udp_next(struct hf_uring *uring, const struct hf_peer *to)
 {
     while (uring->datagrams_prepared == HF_URING_DATAGRAM_SENDS)
         hf_uring_submit(uring);
+    struct io_uring_sqe *sqe = hf_uring_sqe(uring);
+    const struct hf_uring_listener *listener = &uring->listeners[to->listener];
     struct hf_udp_send *send = &uring->udp->sends[uring->datagrams_prepared++];
-    bool six = uring->listeners[to->listener].six;
-    send->message = (struct msghdr){.msg_name = &send->name, .msg_namelen = hf_udp_name(to, six, &send->name), .msg_iov = send->parts};
+    send->message = (struct msghdr){
+        .msg_name = &send->name, .msg_namelen = hf_udp_name(to, listener->six, &send->name), .msg_iov = send->parts};
+    io_uring_prep_sendmsg(sqe, listener->socket.fd, &send->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, hf_uring_tag(HF_URING_DATAGRAM_SENT, to->listener));
     return send;
 }
 
-static void hf_udp_submit(struct hf_uring *uring, const struct hf_peer *to, struct hf_udp_send *send, unsigned parts)
+static void hf_udp_fill(struct hf_uring *uring, struct hf_udp_send *send, unsigned parts)
 {
     for (unsigned i = 0; i < parts; i++)
         uring->transport.status->bytes_out += send->parts[i].iov_len;
     send->message.msg_iovlen = parts;
-    struct io_uring_sqe *sqe = hf_uring_sqe(uring);
-    io_uring_prep_sendmsg(sqe, uring->listeners[to->listener].socket.fd, &send->message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    io_uring_sqe_set_data64(sqe, hf_uring_tag(HF_URING_DATAGRAM_SENT, to->listener));
 }
 
 /* How many frames from here on can be joined: all of one length but the last, which may be shorter. */
@@ -313,7 +314,7 @@ void hf_uring_prepare_datagrams(struct hf_uring *uring, struct hf_connection *co
             memcpy(send->parts, frames + at, run * sizeof frames[0]);
             if (run > 1)
                 hf_udp_join(send, frames[at].iov_len);
-            hf_udp_submit(uring, &connection->peer_address, send, run);
+            hf_udp_fill(uring, send, run);
             for (unsigned i = 0; i < run; i++)
                 hf_outbox_sent(uring->transport.outbox, connection, frames[at + i].iov_len);
         }
@@ -328,7 +329,7 @@ void hf_uring_reply(struct hf_transport *transport, const struct hf_peer *to, co
     memcpy(send->frame, frame, bytes);
     send->parts[0] = (struct iovec){send->frame, bytes};
     send->parts[1] = (struct iovec){(void *)(uintptr_t)hf_udp_zeros, zeros};
-    hf_udp_submit(uring, to, send, zeros > 0 ? 2 : 1);
+    hf_udp_fill(uring, send, zeros > 0 ? 2 : 1);
 }
 
 void hf_uring_datagram_unsent(struct hf_uring *uring, int error)

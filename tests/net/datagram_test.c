@@ -271,6 +271,21 @@ static void a_flood_of_hellos_takes_no_room(void **state)
     expect_answer(&peer, 1, 1);
 }
 
+static void a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns(void **state)
+{
+    (void)state;
+    start(16);
+    open_peer(&other, 8);
+    other.session = 77ull << 16;
+    for (uint64_t number = 1; number <= 1500; number++)
+        give_request(&other, number, 1);
+    /* The clock stands nearly still, so that nothing is tried again by time. */
+    for (unsigned turns = 0; turns < 200 && port_status(&port).datagrams_in < 2 + 1500; turns++)
+        port_turn(&port);
+    assert_int_equal(port_status(&port).datagrams_in, 2 + 1500);
+    assert_int_equal(port_status(&port).session_expired, 1500);
+}
+
 static void what_the_socket_had_no_room_for_is_counted(void **state)
 {
     (void)state;
@@ -898,6 +913,7 @@ int main(void)
         OVER_UDP(welcome_names_the_ports_of_the_same_carrier),
         OVER_UDP(nothing_is_answered_with_more_bytes_than_came),
         OVER_UDP(a_flood_of_hellos_takes_no_room),
+        OVER_UDP(a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns),
         OVER_UDP(what_the_socket_had_no_room_for_is_counted),
         OVER_UDP(a_cookie_serves_its_own_address_for_a_while),
         OVER_UDP(copies_of_a_hello_open_one_session),
