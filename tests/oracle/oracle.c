@@ -136,6 +136,35 @@ uint64_t hf_oracle_mark_ms(const struct hf_oracle *oracle, uint32_t partition)
     return hf_model_view_mark(&(struct hf_view){oracle, HF_NEWEST, 0}, (uint16_t)partition);
 }
 
+uint64_t hf_oracle_next_due_ns(const struct hf_oracle *oracle, uint32_t partition)
+{
+    uint64_t least = UINT64_MAX;
+    for (const struct hf_entry *entry = oracle->store[HF_ORDERS].first; entry; entry = entry->next) {
+        const struct hf_m_order *order = entry->newest && !entry->newest->gone ? (const void *)entry->newest->value : NULL;
+        if (order && order->state == HF_HELD && order->due_ns < least &&
+            hf_partition(hf_id_route(order->id), oracle->options.partitions) == partition)
+            least = order->due_ns;
+    }
+    return least;
+}
+
+bool hf_oracle_all_forgotten(struct hf_oracle *oracle)
+{
+    const struct hf_view view = {oracle, HF_NEWEST, 0};
+    oracle->subject = NULL;
+    for (const struct hf_entry *entry = oracle->store[HF_IDS].first; entry; entry = entry->next) {
+        const struct hf_m_id *id = entry->newest && !entry->newest->gone ? (const void *)entry->newest->value : NULL;
+        if (!id || id->maybe_gone || !hf_id_none(id->order))
+            continue;
+        uint64_t mark = hf_model_view_mark(&view, hf_id_route(id->command->id));
+        oracle->subject = id->command;
+        const struct hf_m_order *order = id->place ? hf_model_view_order(&view, id->command->id) : NULL;
+        if (hf_id_ms(id->command->id) <= mark && !(order && hf_model_order_kept(order, mark)))
+            return hf_model_fault(oracle, id->position, "still remembered, though its time has come");
+    }
+    return true;
+}
+
 void hf_oracle_counts(const struct hf_oracle *oracle, struct hf_oracle_counts *out)
 {
     *out = oracle->counts;

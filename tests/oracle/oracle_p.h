@@ -205,6 +205,7 @@ int64_t hf_model_view_safety(const struct hf_view *view, const struct hf_sku *sk
 /* Available to promise; of a cell that is not there: minus its safety stock. */
 int64_t hf_model_view_available(const struct hf_view *view, const struct hf_sku *sku, uint32_t location);
 
+const char *hf_model_order_kept(const struct hf_m_order *order, uint64_t mark);
 bool hf_model_order_terminal(const struct hf_m_order *order);
 const struct hf_intent *hf_model_order_open_intent(const struct hf_m_order *order, uint32_t number);
 

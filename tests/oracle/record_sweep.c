@@ -140,7 +140,7 @@ static bool take_mark(struct hf_taking *taking)
 }
 
 /* NULL if the order may be forgotten, else why not. */
-static const char *order_kept(const struct hf_m_order *order, uint64_t mark)
+const char *hf_model_order_kept(const struct hf_m_order *order, uint64_t mark)
 {
     if (!hf_model_order_terminal(order))
         return "forgotten, but it is not terminal";
@@ -171,7 +171,7 @@ static bool forget_id(struct hf_taking *taking, struct hf_id id)
     if (hf_id_ms(id) > mark)
         return fault_of_id(taking, id, "forgotten, though its time is newer than the mark");
     /* One id may stand for an order and for a command in the table: the one that may go is meant, or both. */
-    const char *kept = order ? order_kept(order, mark) : NULL;
+    const char *kept = order ? hf_model_order_kept(order, mark) : NULL;
     if (kept && !table)
         return fault_of_id(taking, id, kept);
     if (order && !kept) {

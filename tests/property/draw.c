@@ -407,6 +407,8 @@ static void pass_time(struct hf_draw *draw)
         draw->now_ns += hf_draw_below(draw, draw->hurry * MS_NS / 64 + 2);
     if (one_in(draw, 500))
         draw->now_ns += hf_draw_below(draw, 3 * draw->setting.retention_ms * MS_NS);
+    if (one_in(draw, 8000))
+        draw->now_ns += hf_draw_below(draw, 200000 * S_NS);
     if (one_in(draw, 50))
         draw->now_ns = (draw->now_ns + MS_NS) / MS_NS * MS_NS;
     draw->latest_ns = draw->now_ns + (draw->setting.wall_differs && one_in(draw, 2) ? hf_draw_below(draw, 7200 * S_NS) : 0);
@@ -426,6 +428,7 @@ void hf_draw_next(struct hf_draw *draw, struct hf_deed *deed)
     } else if (one_in(draw, 6)) {
         deed->kind = HF_DEED_SWEEP;
         struct hf_sku sku = draw_sku(draw);
+        deed->digest = one_in(draw, 8);
         deed->partition = one_in(draw, 8) ? 0 : hf_partition(hf_route(&sku), draw->setting.partitions);
         deed->ids_max = 1 + (uint32_t)hf_draw_below(draw, 64);
     } else if (one_in(draw, 60)) {

@@ -3,6 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Timers tick: a hold may be looked at so much after its time. */
+#define DUE_LATE_NS  (5 * MS_NS)
+/* The longest ttl, in ms of 32 bits, and some. */
+#define LAST_HOLD_NS (5000000000ull * MS_NS)
+
 enum { ROWS_PLENTY = 1 << 16, ROWS_SMALL = 24 };
 
 static void *more(void *memory, size_t *room, size_t needed, size_t item_bytes)
@@ -184,6 +189,16 @@ static bool do_internal(struct hf_world *world, const struct hf_deed *deed, cons
     return log_outcome(world, command, outcome);
 }
 
+/* What is swept holds nothing that is due, and the engine knows when it will. */
+static bool due_check(struct hf_world *world, uint32_t partition, uint64_t now_ns)
+{
+    uint64_t due = hf_oracle_next_due_ns(world->oracle, partition);
+    if (due + DUE_LATE_NS <= now_ns && due != UINT64_MAX)
+        return differs(world, "a sweep left a hold whose time was over");
+    return due == UINT64_MAX || hf_engine_due(world->engine, partition) <= due + DUE_LATE_NS ||
+           differs(world, "the engine would look later than the next hold ends");
+}
+
 static bool do_sweep(struct hf_world *world, const struct hf_deed *deed)
 {
     struct hf_command *command = (struct hf_command *)(void *)world->command;
@@ -193,7 +208,7 @@ static bool do_sweep(struct hf_world *world, const struct hf_deed *deed)
         if (!do_internal(world, deed, command))
             return false;
     }
-    return true;
+    return !deed->digest || due_check(world, deed->partition, deed->now_ns);
 }
 
 /* New orders are refused with the shell's code, but what the id alone decides comes first. */
@@ -452,6 +467,35 @@ static bool replay_check(struct hf_world *world)
     return good;
 }
 
+/* Time goes on until all holds are over and all ids old, with marks and sweeps as the shell makes them. */
+static bool wind_down(struct hf_world *world, uint64_t now_ns)
+{
+    struct hf_deed deed = {.ids_max = 64, .digest = true};
+    struct hf_command mark = {.length = sizeof mark, .opcode = HF_MARK, .version = 1, .body.mark.modulus = 1};
+    for (int turn = 0; turn < 4; turn++) {
+        now_ns += LAST_HOLD_NS;
+        deed.now_ns = now_ns;
+        mark.body.mark.mark_ms = now_ns / MS_NS - world->setting.retention_ms;
+        if (!do_internal(world, &deed, &mark))
+            return false;
+        for (deed.partition = 0; deed.partition < world->setting.partitions; deed.partition++)
+            if (!do_sweep(world, &deed))
+                return false;
+    }
+    return hf_oracle_all_forgotten(world->oracle) || by_oracle(world);
+}
+
+/* The engine uses as many rows as there are things. */
+static bool rows_check(struct hf_world *world)
+{
+    struct hf_oracle_counts counts;
+    hf_oracle_counts(world->oracle, &counts);
+    if (hf_engine_rows(world->engine, HF_TABLE_SKUS) != counts.skus || hf_engine_rows(world->engine, HF_TABLE_CELLS) != counts.cells ||
+        hf_engine_rows(world->engine, HF_TABLE_ORDERS) != counts.orders)
+        return differs(world, "the engine uses another number of rows for SKUs, cells or orders than there are");
+    return true;
+}
+
 bool hf_world_compare(struct hf_world *world, uint64_t now_ns)
 {
     struct hf_comparing comparing = {world, {.now_ns = now_ns, .latest_ns = now_ns}};
@@ -469,5 +513,5 @@ bool hf_world_compare(struct hf_world *world, uint64_t now_ns)
     hf_engine_audit(world->engine, &audit);
     if (audit.violations != 0)
         return differs(world, "the engine's own audit finds violations");
-    return replay_check(world);
+    return rows_check(world) && wind_down(world, now_ns) && hf_oracle_invariants(world->oracle) && rows_check(world) && replay_check(world);
 }
