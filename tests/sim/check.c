@@ -209,6 +209,41 @@ static bool accepted(uint16_t result)
     return result == HF_OK || result == HF_STOCK_LOST || result == HF_REFUND_DUE;
 }
 
+/* Index of the first record that ends beyond a position. */
+static uint64_t index_beyond(uint64_t position)
+{
+    uint64_t low = 0, high = sim_history_count();
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (sim_history_entry(middle)->end_position > position)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void sim_check_followed(const struct hf_command *command, const struct hf_answer *answer)
+{
+    const uint8_t *at = (const uint8_t *)(answer + 1), *end = (const uint8_t *)answer + answer->length;
+    uint64_t last = command->body.follow.position;
+    for (uint64_t i = index_beyond(last); at < end; i++) {
+        const struct hf_follow_head *head = (const struct hf_follow_head *)(const void *)at;
+        const struct hf_record *record = (const struct hf_record *)(const void *)(head + 1);
+        const struct sim_entry *entry = i < sim_history_count() ? sim_history_entry(i) : NULL;
+        if (!entry || head->end_position != entry->end_position || record->length != sim_history_record(i)->length ||
+            memcmp(record, sim_history_record(i), record->length) != 0 || head->end_position > answer->version) {
+            sim_fail("a follower got another record at %" PRIu64 " than the log has", head->end_position);
+            return;
+        }
+        last = head->end_position;
+        sim_history_acknowledged(last);
+        at += sizeof *head + record->length;
+    }
+    if (answer->value != last)
+        sim_fail("a follower at %" PRIu64 " is told to go on at %" PRIu64, last, answer->value);
+}
+
 /* Refusals that are given without looking whether the id ran before. */
 static bool may_follow_a_record(uint16_t result)
 {

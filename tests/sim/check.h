@@ -26,6 +26,8 @@ void sim_check_state(bool audit);
 /* At the end of a life: the auditor over the whole log. */
 void sim_check_log(void);
 
+/* The records of a FOLLOW's answer are the log's, all of them, in order, and durable. */
+void sim_check_followed(const struct hf_command *command, const struct hf_answer *answer);
 /* No answer will come for what was sent before the log ended there, nor will a restart end before it. */
 void sim_check_keep_from(uint64_t position);
 /* Engine time of the log's last record. */

@@ -141,6 +141,10 @@ static void draw_faults(void)
         .seed = hf_random_next(&sim.random),
         .depth = 1 + (unsigned)sim_below(4),
         .write_ns_max = PICK(20000, 200000, 3000000),
+        .fill_ns_max = PICK(0, 0, 1000000),
+        .fill_bytes = PICK(0, 1 << 20),
+        .buffered = sim_one_in(4),
+        .keeps_old = sim_one_in(4),
     };
 }
 
@@ -313,7 +317,9 @@ static void maybe_hurt(void)
         hf_sim_disk_plan(disk, HF_SIM_SLOW_WRITE, 1 + sim_below(5));
         break;
     default:
-        hf_sim_disk_plan(disk, (enum hf_sim_fault)PICK(HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED),
+        hf_sim_disk_plan(disk,
+                         (enum hf_sim_fault)PICK(HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED,
+                                                 HF_SIM_LOST_WRITE, HF_SIM_MISDIRECTED),
                          1 + sim_below(50));
     }
 }
@@ -327,6 +333,10 @@ static void hurt_at_rest(void)
         hf_sim_disk_rot(disk);
     if (sim_one_in(10))
         hf_sim_disk_rot_manifest(disk, (unsigned)sim_below(2));
+    if (sim_one_in(30)) {
+        hf_sim_disk_rot_manifest(disk, 0);
+        hf_sim_disk_rot_manifest(disk, 1);
+    }
     if (sim_one_in(20))
         hf_sim_disk_lose_segment(disk);
     if (sim_one_in(4)) {

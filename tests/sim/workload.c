@@ -45,6 +45,7 @@ static unsigned sent_count;
 static unsigned setup_next;
 static uint64_t think_ns_max;
 static uint64_t weight_sum;
+static uint64_t followed; /* where the last FOLLOW ended */
 
 /* ---- what is asked ---- */
 
@@ -125,20 +126,34 @@ static void make_stock(struct client *client, uint16_t opcode, struct hf_sku sku
     command->arg = sim_one_in(6) ? (uint32_t)sim_below(4) : HF_SELLABLE;
 }
 
+static const char *any_name(const char *usual)
+{
+    switch (sim_below(40)) {
+    case 0:
+        return "";
+    case 1:
+        return "a name that is longer than the forty bytes there are";
+    case 2:
+        return "a name that is exactly forty bytes long.";
+    default:
+        return sim_one_in(2) ? usual : "by another name";
+    }
+}
+
 static void make_definition(struct client *client, enum sim_act act, struct hf_sku sku, uint32_t location)
 {
     if (act == ACT_LOCATION) {
         struct hf_command *command = make(HF_DEFINE_LOCATION, 0);
         command->id = make_id(client, 0);
         command->arg = location;
-        extend(HF_EXT_NAME, "somewhere");
+        extend(HF_EXT_NAME, any_name("somewhere"));
         return;
     }
     struct hf_command *command = make(act == ACT_SKU ? HF_DEFINE_SKU : HF_DEFINE_POLICY, 1);
     lines_of(command)[0] = (struct hf_line){.sku = sku};
     command->id = make_id(client, hf_route(&sku));
     if (act == ACT_SKU) {
-        extend(HF_EXT_NAME, sim_one_in(2) ? "a thing" : "the same thing by another name");
+        extend(HF_EXT_NAME, any_name("a thing"));
     } else if (sim_one_in(3)) {
         lines_of(command)[0].location = any_location();
         command->body.policy.safety_stock = (uint32_t)sim_below(4);
@@ -151,6 +166,10 @@ static void make_definition(struct client *client, enum sim_act act, struct hf_s
             command->body.policy.opens_ms = hf_client_time_ms(client->client) - 1000 + sim_below(2000);
         if (sim_one_in(8))
             command->body.policy.closes_ms = hf_client_time_ms(client->client) + sim_below(2000);
+        if (sim_one_in(40))
+            command->body.policy.safety_stock = UINT32_MAX - (uint32_t)sim_below(2) * (UINT32_MAX / 2);
+        if (sim_one_in(40))
+            command->body.policy.opens_ms = UINT64_MAX - sim_below(2) * (UINT64_MAX / 2);
     }
 }
 
@@ -168,6 +187,9 @@ static void make_place(struct client *client)
     command->id = make_id(client, hf_route(&lines_of(command)[0].sku));
     command->arg = sim_one_in(100) ? 0 : 1 + (uint32_t)sim_below(options.ttl_ms_max);
     command->body.place.customer = sim_below(options.customers);
+    command->body.place.mode = sim_one_in(300) ? 1 : HF_ALL_OR_NOTHING;
+    if (sim_one_in(300))
+        command->arg = UINT32_MAX;
     command->body.place.channel = sim_one_in(200) ? 7 : HF_CHANNEL_WEB;
     if (sim_one_in(8))
         extend(HF_EXT_REFERENCE, "web");
@@ -183,17 +205,22 @@ static int64_t amount_of(const struct hf_command *command)
 
 static void make_verb(struct client *client, uint16_t opcode)
 {
-    const struct known_order *order = &orders[sim_below(order_count)];
+    /* One order in so many hears far more than it can remember. */
+    const struct known_order *order = &orders[sim_one_in(6) ? 0 : sim_below(order_count)];
     struct hf_command *command = make(opcode, 0);
     command->id = opcode == HF_GET_ORDER ? (struct hf_id){0, 0} : make_id(client, hf_id_route(order->id));
     command->body.verb.order = order->id;
+    if (sim_one_in(100))
+        command->body.verb.order.low ^= 1;
     if (opcode == HF_EXTEND)
-        command->arg = 1 + (uint32_t)sim_below(options.ttl_ms_max);
+        command->arg = sim_one_in(40) ? 0 : sim_one_in(40) ? UINT32_MAX : 1 + (uint32_t)sim_below(options.ttl_ms_max);
     if (opcode == HF_SETTLE || opcode == HF_PAYMENT_RESULT) {
         command->body.verb.amount = sim_one_in(30) ? order->amount + 1 : order->amount;
-        memcpy(command->body.verb.currency, "EUR", 3);
+        memcpy(command->body.verb.currency, sim_one_in(60) ? "eur" : sim_one_in(60) ? "USD" : "EUR", 3);
+        if (sim_one_in(60))
+            command->body.verb.amount = 0;
     }
-    if (opcode == HF_SETTLE)
+    if (opcode == HF_SETTLE && !sim_one_in(40))
         extend(HF_EXT_PAYMENT_REFERENCE, "card");
     if (opcode == HF_PAYMENT_RESULT) {
         command->arg = order->intent + (sim_one_in(20) ? 1 : 0);
@@ -207,18 +234,25 @@ static void make_query(enum sim_act act)
     struct hf_command *command;
     if (act == ACT_LIST) {
         command = make(HF_LIST_LOCATIONS, 0);
+        command->arg = (uint32_t)sim_below(options.locations + 2);
     } else {
         command = make(act == ACT_GET_CELL ? HF_GET_CELL : HF_GET_SKU, 1);
         lines_of(command)[0] = (struct hf_line){.sku = sku, .location = act == ACT_GET_CELL ? any_location() : 0};
     }
+    if (act == ACT_GET_SKU)
+        command->arg = (uint32_t)sim_below(3);
     if (sim_one_in(4))
         command->flags = HF_FLAG_STALE_OK;
 }
 
 static void make_admin(void)
 {
-    static const uint16_t opcodes[] = {HF_STATUS, HF_DIGEST, HF_AUDIT, HF_FOLLOW};
-    make(opcodes[sim_below(4)], 0);
+    static const uint16_t opcodes[] = {HF_STATUS, HF_DIGEST, HF_AUDIT, HF_FOLLOW, HF_FOLLOW, HF_FOLLOW};
+    struct hf_command *command = make(opcodes[sim_below(6)], 0);
+    if (command->opcode != HF_FOLLOW)
+        return;
+    command->body.follow.position = sim_one_in(4) ? 0 : sim_one_in(8) ? sim_below(sim_history_position() + 8192) : followed;
+    command->arg = sim_one_in(4) ? (uint32_t)sim_below(2000) : 0;
 }
 
 static void make_stock_change(struct client *client, enum sim_act act)
@@ -233,10 +267,15 @@ static void make_stock_change(struct client *client, enum sim_act act)
     command->body.stock.value = (int64_t)sim_below(60) - (act == ACT_ADJUST ? 20 : 5);
     if (sim_one_in(5))
         command->flags |= HF_FLAG_FORCE;
+    if (sim_one_in(60))
+        command->body.stock.value = (int64_t)hf_random_next(&sim.random) >> sim_below(64);
     if (act == ACT_ADJUST) {
-        extend(HF_EXT_REASON, "counted");
+        if (!sim_one_in(40))
+            extend(HF_EXT_REASON, "counted");
         return;
     }
+    if (sim_one_in(60))
+        command->body.stock.version = command->body.stock.source = 1;
     if (sim_one_in(3)) {
         command->flags |= HF_FLAG_EXPECT_VERSION;
         command->body.stock.version = 1 + sim_below(10);
@@ -377,6 +416,10 @@ static void take_answer(const struct hf_command *command, const struct hf_answer
         counts.rejected++;
     if (command->opcode == HF_SETTLE && answer->result == HF_OK)
         learn_intent(command->body.verb.order, (uint32_t)answer->value);
+    if (command->opcode == HF_FOLLOW && answer->result == HF_OK) {
+        sim_check_followed(command, answer);
+        followed = answer->value;
+    }
     sim_check_answer(command, answer, pending->sent, async);
 }
 
@@ -489,6 +532,7 @@ void sim_workload_begin(const struct sim_workload_options *wanted)
     memset(pendings, 0, sizeof pendings);
     order_count = sent_count = setup_next = 0;
     think_ns_max = 0;
+    followed = 0;
     weight_sum = 0;
     for (unsigned i = 0; i < ACTS; i++)
         weight_sum += options.weights[i];
