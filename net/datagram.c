@@ -108,17 +108,25 @@ static struct hf_session *hf_datagram_open(struct hf_net *net, struct hf_transpo
     return session;
 }
 
-/* The session that a HELLO means and that it may have: by its id, or the one that a copy of the same HELLO has opened. */
+/* A datagram session with this id on this transport; NULL: none. */
+static struct hf_session *hf_datagram_find(struct hf_net *net, const struct hf_transport *transport, uint64_t id)
+{
+    struct hf_session *session = hf_session_find(&net->sessions, id);
+    return session && session->datagrams && session->connection->transport == transport ? session : NULL;
+}
+
+/* The session that a HELLO means and that it may have: by its id, or the one that a copy of the same HELLO has opened and that is unused;
+ * who has used it and asks for a new one means another. */
 static struct hf_session *hf_datagram_session(struct hf_net *net, const struct hf_transport *transport, const struct hf_frame *head,
                                               const struct hf_hello *hello)
 {
-    uint64_t id = head->session ? head->session : *hf_datagram_recent(net, hello);
-    struct hf_session *session = hf_session_find(&net->sessions, id);
-    if (!session || !session->datagrams || session->connection->transport != transport)
-        return NULL;
-    const struct hf_connection *connection = session->connection;
-    bool copy = connection->client == hello->client && memcmp(connection->cookie, hello->cookie, sizeof hello->cookie) == 0;
-    return head->session || copy ? session : NULL;
+    struct hf_session *session = hf_datagram_find(net, transport, head->session);
+    if (session)
+        return session;
+    session = hf_datagram_find(net, transport, *hf_datagram_recent(net, hello));
+    bool copy = session && session->next == 1 && session->connection->client == hello->client &&
+                memcmp(session->connection->cookie, hello->cookie, sizeof hello->cookie) == 0;
+    return copy ? session : NULL;
 }
 
 /* As many bytes as HELLO had: now the path is known to carry them both ways. */
@@ -246,6 +254,8 @@ static bool hf_datagram_whole(struct hf_net *net, const struct hf_event *event, 
     int result = hf_frame_check_head(head);
     if (result == HF_OK && head->length != event->bytes)
         result = HF_BAD_FRAME;
+    if (result == HF_OK && event->bytes > HF_DATAGRAM_BYTES_MAX)
+        result = HF_TOO_LARGE;
     if (result == HF_OK && !hf_frame_check_crc(head, event->data + sizeof *head))
         result = HF_BAD_CRC;
     if (result != HF_OK)

@@ -336,6 +336,19 @@ static void copies_of_a_hello_open_one_session(void **state)
         assert_int_equal(peer.session, session);
     }
     assert_int_equal(port_status(&port).sessions, 1);
+    /* So do copies that name a session which is gone. */
+    for (unsigned i = 0; i < 3; i++) {
+        give_hello(&peer, session ^ 1ull << 40, 0, 16, 1472);
+        expect_welcome(&peer, 1472);
+        assert_int_equal(peer.session, session);
+    }
+    /* A session that was used is not meant by who asks for a new one. */
+    give_request(&peer, 1, 1);
+    expect_answer(&peer, 1, 1);
+    give_hello(&peer, 0, 0, 16, 1472);
+    expect_welcome(&peer, 1472);
+    assert_true(peer.session != session);
+    session = peer.session;
     /* Another client behind the same address has its own. */
     peer.client = 9;
     give_hello(&peer, 0, 0, 16, 1472);
@@ -867,6 +880,10 @@ static void an_ipv6_address_serves_too(void **state)
     greet(&peer, 0, 0, 16, 1448);
     give_request(&peer, 1, 2);
     expect_answer(&peer, 1, 2);
+    /* IPv6 carries a few bytes more in a datagram than is spoken of. */
+    give_hello(&peer, 0, 0, 16, HF_DATAGRAM_BYTES_MAX + 16);
+    expect_silence(&peer);
+    assert_int_equal(port_status(&port).too_large, 1);
 }
 
 /* ---- The parts ---- */
