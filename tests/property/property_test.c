@@ -157,9 +157,9 @@ static void report(struct hf_world *world, uint64_t seed, const struct hf_settin
 
 static void show_tally(const struct hf_tally *tally, double seconds)
 {
-    printf("episodes %llu, crashes %llu, commands %llu, records %llu, %.0f commands/s; results:", (unsigned long long)tally->episodes,
-           (unsigned long long)tally->crashes, (unsigned long long)tally->commands, (unsigned long long)tally->records,
-           (double)tally->commands / seconds);
+    printf("note: property: episodes %llu, crashes %llu, commands %llu, records %llu, %.0f commands/s; results:",
+           (unsigned long long)tally->episodes, (unsigned long long)tally->crashes, (unsigned long long)tally->commands,
+           (unsigned long long)tally->records, (double)tally->commands / seconds);
     for (unsigned r = 0; r < HF_RESULT_COUNT; r++)
         if (tally->by_result[r] > 0)
             printf(" %s %llu", hf_result_name(r), (unsigned long long)tally->by_result[r]);
