@@ -19,7 +19,7 @@ static struct {
     pthread_mutex_t lock;
     struct faults_plan plan;
     pthread_t thread;
-    bool armed, fired, watching;
+    bool armed, fired;
     uint64_t calls;
     uintptr_t live[LIVE_SLOTS]; /* 0: free, 1: was used */
     size_t live_count;
@@ -30,7 +30,7 @@ void faults_arm(const struct faults_plan *plan)
     pthread_mutex_lock(&faults.lock);
     faults.plan = *plan;
     faults.thread = pthread_self();
-    faults.armed = faults.watching = true;
+    faults.armed = true;
     faults.fired = false;
     faults.calls = 0;
     pthread_mutex_unlock(&faults.lock);
@@ -85,14 +85,20 @@ unsigned faults_threads(void)
 /* Whether this call is the one that fails. */
 static bool fails(enum faults_kind kind)
 {
-    if (!faults.watching)
-        return false;
     pthread_mutex_lock(&faults.lock);
     bool counts = faults.armed && faults.plan.kind == kind && (!faults.plan.own_thread || pthread_equal(faults.thread, pthread_self()));
     bool now = counts && ++faults.calls == faults.plan.nth;
     faults.fired |= now;
     pthread_mutex_unlock(&faults.lock);
     return now;
+}
+
+static int failure(void)
+{
+    pthread_mutex_lock(&faults.lock);
+    int error = faults.plan.error;
+    pthread_mutex_unlock(&faults.lock);
+    return error;
 }
 
 /* ---- What is taken and not given back ---- */
@@ -105,7 +111,7 @@ static size_t slot_of(uintptr_t address)
 /* Only what is taken while armed is of interest. */
 static void *taken(void *at)
 {
-    if (!at || at == MAP_FAILED || !faults.watching)
+    if (!at || at == MAP_FAILED)
         return at;
     pthread_mutex_lock(&faults.lock);
     if (faults.armed) {
@@ -122,7 +128,7 @@ static void *taken(void *at)
 
 static void given(const void *at)
 {
-    if (!at || !faults.watching)
+    if (!at)
         return;
     pthread_mutex_lock(&faults.lock);
     size_t slot = slot_of((uintptr_t)at);
@@ -238,32 +244,32 @@ WRAPPED(int, socket, int domain, int type, int protocol)
 
 WRAPPED(int, io_uring_queue_init_params, unsigned entries, struct io_uring *ring, struct io_uring_params *parameters)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_queue_init_params(entries, ring, parameters);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_queue_init_params(entries, ring, parameters);
 }
 
 WRAPPED(int, io_uring_register_files, struct io_uring *ring, const int *files, unsigned count)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_register_files(ring, files, count);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_register_files(ring, files, count);
 }
 
 WRAPPED(int, io_uring_register_buffers, struct io_uring *ring, const struct iovec *buffers, unsigned count)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_register_buffers(ring, buffers, count);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_register_buffers(ring, buffers, count);
 }
 
 WRAPPED(int, io_uring_register_eventfd, struct io_uring *ring, int fd)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_register_eventfd(ring, fd);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_register_eventfd(ring, fd);
 }
 
 WRAPPED(int, io_uring_register_buf_ring, struct io_uring *ring, struct io_uring_buf_reg *buffers, unsigned flags)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_register_buf_ring(ring, buffers, flags);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_register_buf_ring(ring, buffers, flags);
 }
 
 WRAPPED(int, io_uring_register_ring_fd, struct io_uring *ring)
 {
-    return fails(FAULTS_RING) ? faults.plan.error : __real_io_uring_register_ring_fd(ring);
+    return fails(FAULTS_RING) ? failure() : __real_io_uring_register_ring_fd(ring);
 }
 
 static bool nop_takes_a_result(void)
@@ -304,30 +310,34 @@ static void spoil(struct io_uring_sqe *sqe, int error)
 static void look_at_requests(struct io_uring *ring)
 {
     const struct io_uring_sq *queue = &ring->sq;
-    if (!faults.armed || faults.plan.kind != FAULTS_REQUEST)
+    pthread_mutex_lock(&faults.lock);
+    const struct faults_plan plan = faults.plan;
+    bool wanted = faults.armed && plan.kind == FAULTS_REQUEST;
+    pthread_mutex_unlock(&faults.lock);
+    if (!wanted)
         return;
     for (unsigned at = queue->sqe_head; at != queue->sqe_tail; at++) {
         struct io_uring_sqe *sqe = &queue->sqes[at & queue->ring_mask];
-        if ((faults.plan.operation == 255 || faults.plan.operation == sqe->opcode) && fails(FAULTS_REQUEST))
-            spoil(sqe, faults.plan.error);
+        if ((plan.operation == 255 || plan.operation == sqe->opcode) && fails(FAULTS_REQUEST))
+            spoil(sqe, plan.error);
     }
 }
 
 WRAPPED(int, io_uring_submit, struct io_uring *ring)
 {
     look_at_requests(ring);
-    return fails(FAULTS_SUBMIT) ? faults.plan.error : __real_io_uring_submit(ring);
+    return fails(FAULTS_SUBMIT) ? failure() : __real_io_uring_submit(ring);
 }
 
 WRAPPED(int, io_uring_submit_and_get_events, struct io_uring *ring)
 {
     look_at_requests(ring);
-    return fails(FAULTS_SUBMIT) ? faults.plan.error : __real_io_uring_submit_and_get_events(ring);
+    return fails(FAULTS_SUBMIT) ? failure() : __real_io_uring_submit_and_get_events(ring);
 }
 
 WRAPPED(int, io_uring_submit_and_wait_timeout, struct io_uring *ring, struct io_uring_cqe **cqe, unsigned count,
         struct __kernel_timespec *timeout, sigset_t *mask)
 {
     look_at_requests(ring);
-    return fails(FAULTS_SUBMIT) ? faults.plan.error : __real_io_uring_submit_and_wait_timeout(ring, cqe, count, timeout, mask);
+    return fails(FAULTS_SUBMIT) ? failure() : __real_io_uring_submit_and_wait_timeout(ring, cqe, count, timeout, mask);
 }
