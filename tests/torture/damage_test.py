@@ -73,8 +73,8 @@ class Damage(kit.Torture):
         for number in range(ROUNDS):
             with self.round(number):
                 data = self.copied()
-                # Not the last two with each other: then nothing that stands in its own place says what was there.
-                one, other = sorted(self.chance.choice([self.chance.sample(names[:-1], 2), [self.chance.choice(names[:-2]), names[-1]]]))
+                # The last two are worth a round of their own: then no block that stands in its own place says what was there.
+                one, other = sorted(names[-2:] if number == 0 else self.chance.sample(names, 2))
                 paths = [os.path.join(data, name) for name in (one, other, 'log-between')]
                 os.rename(paths[0], paths[2])
                 os.rename(paths[1], paths[0])
