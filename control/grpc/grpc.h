@@ -109,7 +109,7 @@ struct hf_grpc_method {
 /* Methods of the descriptor without a row in `methods` answer UNIMPLEMENTED. All of it must outlive the server. */
 struct hf_grpc_service {
     const ProtobufCServiceDescriptor *descriptor;
-    const char *name; /* NULL: the descriptor's */
+    const char *name; /* as which it is served, with its package; NULL: the descriptor's */
     const struct hf_grpc_method *methods;
     unsigned method_count;
     void *context;

@@ -346,7 +346,6 @@ int hf_grpc_h2_setup(struct hf_grpc_server *server)
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, hf_grpc_h2_on_invalid);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, hf_grpc_h2_on_sent);
     nghttp2_option_set_no_auto_window_update(server->h2_options, 1);
-    nghttp2_option_set_no_closed_streams(server->h2_options, 1);
     /* Looser than the buckets above, which count and say why. */
     nghttp2_option_set_stream_reset_rate_limit(server->h2_options, 2000, 400);
     return 0;

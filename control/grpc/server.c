@@ -123,14 +123,15 @@ static char *hf_grpc_route_path(const char *service, const char *method)
     return path;
 }
 
-/* The kinds are looked up as "package.Service.Method": the path without its slash, and a dot for the other. */
+/* By the name that the descriptors know the service by, whatever it is served as. */
 static bool hf_grpc_route_kinds(const struct hf_grpc_server *server, struct hf_grpc_route *route)
 {
-    char *name = strdup(route->path + 1);
+    const char *service = route->service->descriptor->name;
+    char *name = hf_grpc_route_path(service, route->method_name);
     if (!name)
         return false;
-    name[strlen(route->service_name)] = '.';
-    bool found = hf_grpc_descriptors_method(server->descriptors, name, &route->client_streaming, &route->server_streaming);
+    name[1 + strlen(service)] = '.';
+    bool found = hf_grpc_descriptors_method(server->descriptors, name + 1, &route->client_streaming, &route->server_streaming);
     free(name);
     return found;
 }
