@@ -170,10 +170,32 @@ static void a_start_killed_and_the_next_one_cut_leave_a_manifest(void **state)
         }
 }
 
+/* What the log was told of a request that failed, or wrote a part, was not durable then and is not made so by asking again. */
+static void a_failed_flush_or_a_short_write_of_the_log_is_not_passed_over(void **state)
+{
+    static const struct kernel_plan plans[] = {
+        {.of = "ring_flush", .error = EIO}, {.of = "ring_write", .error = 0}, {.of = "ring_write", .error = EIO}};
+    (void)state;
+    for (unsigned kind = 0; kind < sizeof plans / sizeof plans[0]; kind++)
+        for (uint64_t seed = 1; seed <= 40; seed++) {
+            struct trial trial;
+            struct kernel_plan plan = plans[kind];
+            trial_begin(&trial, seed);
+            plan.seed = seed;
+            plan.nth = 1 + draw(&trial, 12);
+            life(&trial, &plan);
+            kernel_cut();
+            kernel_leave_durable(trial.dir);
+            life(&trial, &(struct kernel_plan){.seed = seed});
+            help_dir_remove(&trial.help);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_kills_and_failures_at_any_call_lose_nothing_acknowledged),
+        cmocka_unit_test(a_failed_flush_or_a_short_write_of_the_log_is_not_passed_over),
         cmocka_unit_test(a_start_killed_and_the_next_one_cut_leave_a_manifest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,7 @@
 enum { KERNEL_FILE_BYTES = 16384, KERNEL_SECTOR_BYTES = 512 };
 
 struct kernel_plan {
-    const char *of; /* calls of this function count, as the linker knows it; NULL: all */
+    const char *of; /* calls of this function count, as the linker knows it, or ring_write, ring_flush, ring_end: requests; NULL: all */
     uint64_t nth;   /* this call from now on fails, 0: none */
     int error;      /* with this errno; 0: the first read or write from there on is short */
     bool onwards;   /* and all that follow */

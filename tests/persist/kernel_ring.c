@@ -46,7 +46,7 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring, s
 
 static int register_call(void)
 {
-    int call = kernel_enter(__func__, false);
+    int call = kernel_enter("__wrap_ring_register", false);
     assert(call != KERNEL_UNARMED);
     kernel_leave();
     return -call;
@@ -82,18 +82,19 @@ static void take(const struct io_uring_sqe *sqe)
 {
     assert(request_count < ENTRIES);
     struct request *request = &requests[request_count++];
-    int call = kernel_enter(__func__, sqe->opcode != IORING_OP_FSYNC);
+    bool flushes = sqe->opcode == IORING_OP_FSYNC;
+    int call = kernel_enter(flushes ? "__wrap_ring_flush" : "__wrap_ring_write", !flushes);
     *request = (struct request){.sqe = *sqe, .stamp = disk_stamp(), .result = (int)sqe->len};
     if (call > 0)
         request->result = -call;
     else if (call == KERNEL_SHORT)
         request->result = KERNEL_SECTOR_BYTES;
-    if (sqe->opcode != IORING_OP_FSYNC && request->result > 0) {
+    if (!flushes && request->result > 0) {
         const void *data = (const void *)(uintptr_t)sqe->addr;
         ssize_t n = __real_pwrite64(sqe->fd, data, (size_t)request->result, (off_t)sqe->off);
         assert(n == request->result);
         disk_written(sqe->fd, data, (uint64_t)request->result, sqe->off, DISK_UNDER_WAY);
-    } else if (sqe->opcode == IORING_OP_FSYNC && call == 0) {
+    } else if (flushes && call == 0) {
         request->result = 0;
     }
     kernel_leave();
@@ -117,7 +118,7 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 /* One request ends: what it speaks for is durable now. */
 static void end_one(void)
 {
-    int call = kernel_enter(__func__, false);
+    int call = kernel_enter("__wrap_ring_end", false);
     unsigned index = (unsigned)(disk_stamp() % request_count);
     struct request request = requests[index];
     requests[index] = requests[--request_count];
