@@ -190,12 +190,31 @@ static int print_batch(const struct hf_tool *tool, struct follow *follow, const 
     return 0;
 }
 
-/* One question: 0, 1 when there was nothing new, or an exit status above 1 (or HF_EXIT_REFUSED as -1). */
-static int one_batch(const struct hf_tool *tool, struct hf_tool_call *call, struct follow *follow, bool *idle)
+/* Asks for at most so many bytes of records, 0: as many as fit. 0 or an exit status. */
+static int ask(const struct hf_tool *tool, struct hf_tool_call *call, const struct follow *follow, unsigned bytes)
 {
     struct hf_command *command = hf_tool_call_again(call, HF_FOLLOW, 0, 0);
     command->body.follow.position = follow->position;
-    int failed = hf_tool_call_send(tool, call);
+    command->arg = bytes;
+    return hf_tool_call_send(tool, call);
+}
+
+/* Over datagrams no more is asked for than the path carries. That nothing came then may mean that the next record is too large for it;
+ * asked without a bound, the engine says so. */
+static int ask_what_fits(const struct hf_tool *tool, struct hf_tool_call *call, const struct follow *follow)
+{
+    unsigned most = hf_client_frame_bytes_max(call->client);
+    if (most == HF_FRAME_BYTES_MAX)
+        return ask(tool, call, follow, 0);
+    int failed = ask(tool, call, follow, most - (unsigned)(sizeof(struct hf_frame) + sizeof(struct hf_answer)));
+    bool nothing = !failed && call->answer->result == HF_OK && call->answer->length == sizeof *call->answer;
+    return nothing ? ask(tool, call, follow, 0) : failed;
+}
+
+/* One question: 0, 1 when there was nothing new, or an exit status above 1 (or HF_EXIT_REFUSED as -1). */
+static int one_batch(const struct hf_tool *tool, struct hf_tool_call *call, struct follow *follow, bool *idle)
+{
+    int failed = ask_what_fits(tool, call, follow);
     *idle = true;
     if (failed)
         return failed;

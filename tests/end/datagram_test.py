@@ -101,6 +101,8 @@ class Datagrams(EndTest):
         engine = self.start_udp()
         self.stock(engine, 60, 1000000)
         path = self.path(engine, drop=0, double=0, hold=0, bytes_max=1472)
+        # Small records can be followed over it, however many there are.
+        self.assertEqual(len(run_tool(path.address, 'follow', '--until-end').out.splitlines()), len(self.follow(engine)))
         found = run_tool(path.address, 'load', '--skus', 60, '--lines', 42, '--batch', 64, '--rate', 0, '--orders', 50)
         self.assertEqual((found.status, found.json['granted']), (0, 50), str(found))
         found = run_tool(path.address, 'load', '--skus', 60, '--lines', 43, '--batch', 64, '--rate', 0, '--orders', 50)
@@ -108,6 +110,7 @@ class Datagrams(EndTest):
         self.assertGreater(path.too_large, 0)
         # What does not fit a datagram has to be asked elsewhere, and the tool says so.
         self.assertEqual(run_tool(path.address, 'digest').status, 0)
+        self.assertIn('TOO_LARGE', str(run_tool(path.address, 'follow', '--until-end')))
         self.assertIn('TOO_LARGE', str(run_tool(path.address, 'status')))
         self.audit_clean(engine)
 
