@@ -8,13 +8,13 @@ TESTS ?=
 TARGET ?=
 SECONDS ?= 60
 
-.PHONY: help build deps run test asan tsan bench fmt fuzz torture test-long sim sim-mutants lint clean install
+.PHONY: help build deps run test asan tsan bench fmt fuzz torture test-peers test-long sim sim-mutants lint clean install
 
 build:
 	+@tools/build release
 
 help:
-	+@echo 'build run test bench fmt lint asan tsan fuzz torture sim sim-mutants test-long clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; SEED= TRACE= or SEEDS= for sim; PREFIX= for install'
+	+@echo 'build run test bench fmt lint asan tsan fuzz torture sim sim-mutants test-peers test-long clean install deps; TESTS=wire/result narrows test, asan, tsan; TARGET= SECONDS= for fuzz; SEED= TRACE= or SEEDS= for sim; PREFIX= for install'
 
 deps:
 	+@tools/install-deps
@@ -28,6 +28,10 @@ test:
 # The full counts of the rounds in tests/torture.
 torture:
 	+@HF_TEST_SCALE=full tools/run-tests release --suite torture
+
+# Public suites that nobody here wrote (gRPC, HTTP/2); needs Go 1.25 or PyPI, and builds them once.
+test-peers: build
+	+@tests/control/peers.py build
 
 # The full counts of everything; hours.
 test-long:
