@@ -28,6 +28,9 @@ static bool cell_answer(struct hf_asking *asking, const struct hf_view *view)
         return fault_at(asking, "expected one cell as item");
     if (asking->answer->version != item->version)
         return fault_at(asking, "expected the cell's version in the answer's head as in its item");
+    int64_t on_hand = (int64_t)item->sellable + item->damaged + item->quality_control;
+    if ((int64_t)asking->answer->value != on_hand)
+        return fault_at(asking, "expected in value what is on hand");
     return hf_model_cell_item_check(asking->oracle, view, item, &line->sku, line->location);
 }
 
@@ -80,7 +83,11 @@ static bool repeat_at(struct hf_asking *asking, const struct hf_view *view, cons
                               "a repeat; expected states %u, %u, %u and version %llu, seen %u, %u, %u and %llu", order->state,
                               order->payment, order->fulfilment, (unsigned long long)order->version, answer->order, answer->payment,
                               answer->fulfilment, (unsigned long long)answer->version);
-    return true;
+    if (answer->due_ns != order->due_ns)
+        return hf_model_fault(asking->oracle, view->position, "a repeat; expected the hold to end at %llu, seen %llu",
+                              (unsigned long long)order->due_ns, (unsigned long long)answer->due_ns);
+    return asking->command->opcode != HF_SETTLE || known->result != HF_OK || answer->value == known->value ||
+           fault_at(asking, "expected the number of the settle's intent");
 }
 
 static bool short_items(struct hf_asking *asking, const struct hf_view *view)

@@ -1,6 +1,9 @@
 /* The items of queries and stock commands against the state of one moment. */
 #include "tests/oracle/oracle_p.h"
 
+/* A loop reads its clock once a turn, so it can be a little behind what was known when the command was sent. */
+#define CLOCK_READ_NS 1000000000ull
+
 static bool differs(struct hf_oracle *oracle, const struct hf_view *view, const char *what, int64_t expected, int64_t seen)
 {
     uint64_t position = view->position == HF_NEWEST ? oracle->position : view->position;
@@ -187,8 +190,25 @@ static bool query_locations(struct hf_asking *asking, const struct hf_view *view
     return PAIRS_CHECK(asking->oracle, view, pair);
 }
 
+/* A query says the engine time at which it was answered, one of an order when its hold ends. */
+static bool query_time(struct hf_asking *asking, const struct hf_view *view)
+{
+    const struct hf_m_order *order = asking->command->opcode == HF_GET_ORDER ? hf_model_view_order(view, asking->command->body.verb.order)
+                                                                             : NULL;
+    uint64_t seen = asking->answer->due_ns, last = hf_oracle_time_ns(asking->oracle);
+    uint64_t to_ns = asking->span->to_ns > last ? asking->span->to_ns : last;
+    if (order)
+        return seen == order->due_ns || differs(asking->oracle, view, "end of the order's hold", (int64_t)order->due_ns, (int64_t)seen);
+    if (seen + CLOCK_READ_NS >= asking->span->from_ns && seen <= to_ns)
+        return true;
+    return hf_model_fault(asking->oracle, view->position, "expected the engine time, from %llu to %llu, seen %llu",
+                          (unsigned long long)asking->span->from_ns, (unsigned long long)to_ns, (unsigned long long)seen);
+}
+
 bool hf_model_asking_query(struct hf_asking *asking, const struct hf_view *view)
 {
+    if (!query_time(asking, view))
+        return false;
     switch (asking->command->opcode) {
     case HF_GET_ORDER:
         return query_order(asking, view);
