@@ -132,7 +132,7 @@ static void send_hurt(struct link *link, struct queue *queue, struct chunk *chun
         sim_fault(SIM_NET_DELAY);
         queue->last_due_ns = sim.now_ns + sim_below(200000000);
     }
-    struct chunk *before = queue->last;
+    struct chunk *before = queue->first ? queue->last : NULL;
     append(queue, chunk);
     if (chance(options.duplicate)) {
         sim_fault(SIM_NET_DUPLICATE);

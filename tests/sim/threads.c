@@ -70,6 +70,15 @@ static void thread_main(void)
     sim_thread_end();
 }
 
+static void make_context(struct thread *thread)
+{
+    getcontext(&thread->context);
+    thread->context.uc_stack.ss_sp = thread->stack;
+    thread->context.uc_stack.ss_size = STACK_BYTES;
+    thread->context.uc_link = NULL;
+    makecontext(&thread->context, thread_main, 0);
+}
+
 unsigned sim_thread_start(void *(*entry)(void *context), void *context, const char *name)
 {
     unsigned number = 0;
@@ -82,11 +91,7 @@ unsigned sim_thread_start(void *(*entry)(void *context), void *context, const ch
     if (!thread->stack)
         thread->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert(thread->stack != MAP_FAILED);
-    getcontext(&thread->context);
-    thread->context.uc_stack.ss_sp = thread->stack;
-    thread->context.uc_stack.ss_size = STACK_BYTES;
-    thread->context.uc_link = NULL;
-    makecontext(&thread->context, thread_main, 0);
+    make_context(thread);
     thread->entry = entry;
     thread->argument = context;
     thread->alive = true;
