@@ -179,7 +179,7 @@ def may_include(path, target):
     if target == REPLAY and here == 'client':
         return os.path.basename(path).startswith('offline')
     if there == 'server':
-        return path.startswith(('tests/server/', 'tests/end/', 'tests/fuzz/', 'tests/failnth/', 'bench/'))
+        return path.startswith(('tests/server/', 'tests/end/', 'tests/fuzz/', 'tests/failnth/', 'tests/sim/', 'bench/'))
     if here not in IMPORTS:
         return True
     extra = OFFLINE_EXTRA if os.path.basename(path).startswith('offline') and here == 'client' else set()

@@ -1,6 +1,6 @@
 #include "tests/sim/workload.h"
 
-#include "client/client_p.h"
+#include "client/holdfast.h"
 #include "tests/sim/check.h"
 #include "tests/sim/history.h"
 #include "tests/sim/network.h"
@@ -566,7 +566,7 @@ bool sim_workload_run(void)
 {
     struct client *client = &clients[sim_below(options.clients)];
     bool submits = client->next_frame_ns <= sim.now_ns && may_submit(client);
-    if (!submits && client->next_poll_ns > sim.now_ns && !sim_network_client_ready(client->loop->epoll_fd))
+    if (!submits && client->next_poll_ns > sim.now_ns && !sim_network_client_ready(hf_loop_fd(client->loop)))
         return false;
     if (submits) {
         submit(client);
