@@ -1,5 +1,5 @@
 /* Answers every command of every frame with OK, as cheaply as it can: the ceiling of a load generator. Prints its address, ends with its
- * stdin. */
+ * stdin. Argument: unix://PATH, to listen there; without one it listens on a TCP port. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -7,11 +7,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#include "client/holdfast.h"
-#include "wire/crc32c.h"
+#include "tests/client/null_echo.h"
 
 enum { LINES = 1200, INPUT_BYTES = 1 << 18, OUTPUT_BYTES = 1 << 19 };
 
@@ -22,46 +21,6 @@ struct line {
 };
 
 static uint8_t output[OUTPUT_BYTES];
-
-static size_t seal(struct hf_frame *frame)
-{
-    frame->magic = HF_FRAME_MAGIC;
-    frame->version = HF_FRAME_VERSION;
-    frame->crc = 0;
-    frame->crc = hf_crc32c(0, frame, frame->length);
-    return frame->length;
-}
-
-static size_t welcome(uint8_t *at, const struct hf_frame *hello)
-{
-    struct hf_frame *head = (struct hf_frame *)(void *)at;
-    struct hf_welcome *body = (struct hf_welcome *)(void *)(head + 1);
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    *head = (struct hf_frame){.type = HF_WELCOME, .length = sizeof *head + sizeof *body, .session = 1, .credits = hello->credits};
-    *body = (struct hf_welcome){.engine_time_ns = (uint64_t)now.tv_sec * 1000000000u,
-                                .partitions = 256,
-                                .shard_count = 1,
-                                .frame_bytes_max = HF_FRAME_BYTES_MAX,
-                                .answer_bytes_max = HF_FRAME_ANSWER_BYTES_MAX,
-                                .retention_ms = 600000};
-    return seal(head);
-}
-
-static size_t answer(uint8_t *at, const struct hf_frame *request)
-{
-    struct hf_frame *head = (struct hf_frame *)(void *)at;
-    struct hf_answer *answers = (struct hf_answer *)(void *)(head + 1);
-    const struct hf_command *command = (const struct hf_command *)(const void *)(request + 1);
-    for (unsigned i = 0; i < request->count; i++) {
-        answers[i] = (struct hf_answer){
-            .length = sizeof *answers, .opcode = command->opcode, .order = HF_HELD, .position = 1, .version = 1, .value = 1};
-        command = hf_command_next(command);
-    }
-    *head = (struct hf_frame){.type = HF_ANSWER, .session = request->session, .request = request->request, .count = request->count};
-    head->length = (uint32_t)(sizeof *head + request->count * sizeof *answers);
-    return seal(head);
-}
 
 static void send_all(int fd, size_t bytes)
 {
@@ -96,9 +55,9 @@ static void serve(struct line *line)
             out = 0;
         }
         if (frame->type == HF_HELLO)
-            out += welcome(output + out, frame);
+            out += null_echo_welcome(output + out, frame, sizeof(struct hf_frame) + sizeof(struct hf_welcome), HF_FRAME_BYTES_MAX);
         else if (frame->type == HF_REQUEST)
-            out += answer(output + out, frame);
+            out += null_echo_answer(output + out, frame);
         at += frame->length;
     }
     send_all(line->fd, out);
@@ -121,18 +80,41 @@ static void accept_line(int epoll, int listener, struct line *lines)
     }
 }
 
-int main(void)
+static int listen_tcp(void)
 {
-    static struct line lines[LINES];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), epoll = epoll_create1(0);
-    for (unsigned i = 0; i < LINES; i++)
-        lines[i].fd = -1;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 1024) != 0 ||
         getsockname(listener, (struct sockaddr *)&address, &bytes) != 0)
-        return 1;
+        return -1;
     printf("tcp://127.0.0.1:%u\n", ntohs(address.sin_port));
+    return listener;
+}
+
+static int listen_unix(const char *path)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (strlen(path) >= sizeof name.sun_path)
+        return -1;
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    if (bind(listener, (struct sockaddr *)&name, sizeof name) != 0 || listen(listener, 1024) != 0)
+        return -1;
+    printf("unix://%s\n", path);
+    return listener;
+}
+
+int main(int argc, char **argv)
+{
+    static struct line lines[LINES];
+    static const char scheme[] = "unix://";
+    bool is_unix = argc > 1 && strncmp(argv[1], scheme, sizeof scheme - 1) == 0;
+    int listener = is_unix ? listen_unix(argv[1] + sizeof scheme - 1) : listen_tcp(), epoll = epoll_create1(0);
+    for (unsigned i = 0; i < LINES; i++)
+        lines[i].fd = -1;
+    if (listener < 0)
+        return 1;
     fflush(stdout);
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &(struct epoll_event){.events = EPOLLIN, .data.ptr = NULL});
     epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &(struct epoll_event){.events = EPOLLIN, .data.ptr = lines + LINES});
@@ -144,7 +126,7 @@ int main(void)
             if (!line)
                 accept_line(epoll, listener, lines);
             else if (line == lines + LINES)
-                return 0;
+                return is_unix ? unlink(argv[1] + sizeof scheme - 1) : 0;
             else
                 serve(line);
         }

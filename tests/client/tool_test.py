@@ -1,4 +1,5 @@
-"""The holdfast tool as a person calls it: usage, reach, JSON. Arguments: the tool, and a peer that answers every command with OK."""
+"""The holdfast tool as a person calls it: usage, reach, JSON. Arguments: the tool, and peers that answer every command with OK, over
+streams and over datagrams."""
 
 import json
 import os
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-TOOL, PEER = sys.argv[1:3]
+TOOL, PEER, DATAGRAM_PEER = sys.argv[1:4]
 ID = '0123456789abcdef0123456789abcdef'
 LATENCIES = {'p50', 'p90', 'p99', 'p999', 'max'}
 
@@ -115,8 +116,13 @@ class AgainstPeer(unittest.TestCase):
     """
 
     @classmethod
+    def words(cls):
+        """What starts the peer."""
+        return [PEER]
+
+    @classmethod
     def setUpClass(cls):
-        cls.peer = subprocess.Popen([PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        cls.peer = subprocess.Popen(cls.words(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         cls.server = cls.peer.stdout.readline().strip()
 
     @classmethod
@@ -178,6 +184,20 @@ class AgainstPeer(unittest.TestCase):
                 file.write('sku,location,quantity\n' + ''.join(f's{row},{1 + row % 3},{row}\n' for row in range(5000)))
             report = self.json('stock', 'import', path)
             self.assertEqual((report['rows'], report['applied'], report['refused']), (5000, 5000, 0))
+
+
+class AgainstPeerOverUnixSocket(AgainstPeer):
+    @classmethod
+    def words(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        return [PEER, 'unix://' + os.path.join(cls.folder.name, 'socket')]
+
+
+class AgainstPeerOverDatagrams(AgainstPeer):
+    @classmethod
+    def words(cls):
+        return [DATAGRAM_PEER]
 
 
 if __name__ == '__main__':
