@@ -119,13 +119,12 @@ void hf_model_limit_give_back(struct hf_oracle *oracle, uint64_t customer, const
     struct hf_m_window *window = &limit->window[at];
     hf_model_window_now(hf_model_view_sku(&view, &line->sku), time_ns, &start_ms, &length_s);
     bool current = start_ms == line->start_ms && length_s == line->length_s;
-    bool certain = line->counted && line->granted >= window->certain_from;
-    int64_t taken = window->units < line->quantity ? window->units : line->quantity;
-    window->units -= taken;
-    /* Units that may not have been counted may be taken from those that were; and a window that is not the current one is not given back
-     * to, nor need its units be kept. */
-    if (!certain || !current)
-        window->loose += taken;
+    if (!line->counted || line->granted < window->certain_from)
+        return;
+    /* A window that is not the current one is not given back to, nor need its units be kept. */
+    window->units -= line->quantity;
+    if (!current)
+        window->loose += line->quantity;
 }
 
 bool hf_model_limit_purge(struct hf_oracle *oracle, uint64_t customer, const struct hf_sku *sku, uint64_t time_ns)
