@@ -37,24 +37,41 @@ uint64_t kernel_disarm(void)
     return calls;
 }
 
-bool kernel_failed(void)
+/* Threads of the log may still be at work. */
+static bool locked_value(const bool *value)
 {
-    return failed;
+    pthread_mutex_lock(&mutex);
+    bool now = *value;
+    pthread_mutex_unlock(&mutex);
+    return now;
 }
 
-const char *kernel_failed_call(void)
-{
-    return failed_call;
-}
-
-bool kernel_is_gone(void)
+bool kernel_gone_while_locked(void)
 {
     return gone;
 }
 
+bool kernel_failed(void)
+{
+    return locked_value(&failed);
+}
+
+const char *kernel_failed_call(void)
+{
+    pthread_mutex_lock(&mutex);
+    const char *name = failed_call;
+    pthread_mutex_unlock(&mutex);
+    return name;
+}
+
+bool kernel_is_gone(void)
+{
+    return locked_value(&gone);
+}
+
 bool kernel_was_cut(void)
 {
-    return cut;
+    return locked_value(&cut);
 }
 
 void kernel_cut(void)

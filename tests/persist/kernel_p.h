@@ -11,6 +11,8 @@ enum { KERNEL_SHORT = -1 };
 enum { KERNEL_UNARMED = -2 };
 int kernel_enter(const char *name, bool may_be_short);
 void kernel_leave(void);
+/* Cut or killed, for who has entered. */
+bool kernel_gone_while_locked(void);
 
 /* The disk's side of calls that went well; with the lock held. */
 void disk_begin(const char *dir, uint64_t seed);

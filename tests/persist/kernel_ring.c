@@ -123,9 +123,9 @@ static void end_one(void)
     struct request request = requests[index];
     requests[index] = requests[--request_count];
     int result = call > 0 ? -call : request.result;
-    if (request.sqe.opcode == IORING_OP_FSYNC && !kernel_is_gone())
+    if (request.sqe.opcode == IORING_OP_FSYNC && !kernel_gone_while_locked())
         disk_flushed(request.sqe.fd, request.stamp, result < 0);
-    else if (request.result > 0 && !kernel_is_gone())
+    else if (request.result > 0 && !kernel_gone_while_locked())
         disk_over(request.sqe.fd, (uint64_t)request.result, request.sqe.off, result > 0 && (request.sqe.rw_flags & RWF_DSYNC) != 0);
     cqes[cq_tail & (2 * ENTRIES - 1)] = (struct io_uring_cqe){.user_data = request.sqe.user_data, .res = result};
     cq_tail++;
