@@ -96,7 +96,7 @@ struct hf_session {
     uint64_t hello_at_ns, hello_wait_ns; /* when HELLO is said (again), and how long after that once more */
     uint64_t heard_ns;
     uint64_t resend_at_ns; /* no batch is due before */
-    uint64_t srtt_ns, rttvar_ns, resend_min_ns;
+    uint64_t median_ns /* from first sending to answer */, resend_min_ns;
 };
 
 struct hf_loop {

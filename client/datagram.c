@@ -125,27 +125,23 @@ void hf_datagram_welcomed(struct hf_session *session, struct hf_welcome *welcome
 
 static uint64_t resend_after_ns(const struct hf_session *session, unsigned tries)
 {
-    uint64_t own_ns = session->srtt_ns + 4 * session->rttvar_ns;
+    uint64_t own_ns = 3 * session->median_ns;
     uint64_t wait_ns = (own_ns > session->resend_min_ns ? own_ns : session->resend_min_ns) << (tries < 8 ? tries : 8);
     wait_ns = wait_ns < resend_most_ns ? wait_ns : resend_most_ns;
     return wait_ns + hf_random_below(&session->client->random, wait_ns / 8 + 1);
 }
 
-/* RFC 6298, section 2. Of a request that was sent twice the time since the first counts: the engine answers once, so the answer is most
- * often the first one's, and if only quick answers counted, an engine that got slower would be asked everything twice for ever. */
+/* Follows the median of the times from the first sending to the answer, a sixteenth up or down for each. Lost datagrams do not move it as
+ * long as most come through, and an engine that got slower does, though its answers come after a resend. */
 void hf_datagram_answered(struct hf_session *session, const struct hf_batch *batch)
 {
-    if (batch->tries > 2)
-        return;
-    uint64_t now_ns = session->client->loop->now_ns, rtt_ns = now_ns > batch->first_sent_ns ? now_ns - batch->first_sent_ns : 0;
-    if (session->srtt_ns == 0) {
-        session->srtt_ns = rtt_ns;
-        session->rttvar_ns = rtt_ns / 2;
-        return;
-    }
-    uint64_t off_ns = rtt_ns > session->srtt_ns ? rtt_ns - session->srtt_ns : session->srtt_ns - rtt_ns;
-    session->rttvar_ns = (3 * session->rttvar_ns + off_ns) / 4;
-    session->srtt_ns = (7 * session->srtt_ns + rtt_ns) / 8;
+    uint64_t now_ns = session->client->loop->now_ns, took_ns = now_ns > batch->first_sent_ns ? now_ns - batch->first_sent_ns : 0;
+    if (session->median_ns == 0)
+        session->median_ns = took_ns;
+    else if (took_ns > session->median_ns)
+        session->median_ns += session->median_ns / 16 + 1;
+    else
+        session->median_ns -= session->median_ns / 16;
 }
 
 static void was_sent(struct hf_session *session, struct hf_batch *batch, uint64_t now_ns)

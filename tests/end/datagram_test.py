@@ -71,7 +71,7 @@ class Datagrams(EndTest):
         acked = os.path.join(self.directory, 'acked')
         orders = scaled(3000, 100000)
         # Request numbers pass the end of their space in the middle of the run.
-        found = self.load(path.address, orders, '--batch', 2, '--inflight', 8, '--acked', acked, '--first-number', (1 << 64) - orders // 6)
+        found = self.load(path.address, orders, '--batch', 2, '--inflight', 16, '--acked', acked, '--first-number', (1 << 64) - orders // 6)
         self.assertGreater(found['frames_resent'], 0)
         for count in (path.dropped, path.doubled, path.overtaken):
             self.assertGreater(count, 0)
