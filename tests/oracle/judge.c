@@ -190,6 +190,12 @@ static bool may_be_dropped(const struct hf_view *view, const struct hf_m_id *kno
 static bool judge_known(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
 {
     const struct hf_m_id *known = hf_model_view_id(view, command);
+    bool verb = hf_opcode_family(command->opcode) == HF_FAMILY_ORDER && command->opcode != HF_PLACE;
+    /* An order knows its own id. */
+    if (verb && hf_id_equal(command->id, command->body.verb.order) && hf_model_view_order(view, command->id)) {
+        allowed->results |= hf_bit(HF_ID_REUSED);
+        return true;
+    }
     if (!known) {
         /* One id for two commands in different places is the client's fault; that it is found out is not certain. */
         if (hf_model_view_seen(view, command->id) || hf_model_view_order(view, command->id))

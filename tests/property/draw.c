@@ -276,6 +276,8 @@ static void draw_verb(struct hf_draw *draw)
     struct hf_command *command = begin(draw, opcodes[hf_draw_below(draw, 9)], 0);
     command->body.verb.order = draw_order(draw);
     command->id = draw_id(draw, hf_id_route(command->body.verb.order));
+    if (one_in(draw, 200))
+        command->id = command->body.verb.order;
     if (command->opcode == HF_EXTEND)
         command->arg = draw_ttl(draw);
     if (command->opcode == HF_SETTLE || command->opcode == HF_PAYMENT_RESULT)
