@@ -110,8 +110,10 @@ int hf_http_reply(struct hf_http_request *request, unsigned status, const char *
         rest /= 10;
     } while (rest > 0);
     fields[0].value = length + digits;
-    int failed = hf_http_respond(request, status, fields, content_type ? 2 : 1, body_bytes == 0);
-    if (!failed && body_bytes > 0)
+    /* RFC 9110: 204 and 304 have no body and 8.6 no length of one either; an answer to HEAD has the length only. */
+    bool bare = status == 204 || status == 304, silent = body_bytes == 0 || hf_grpc_bytes_are(request->stream->method, "HEAD");
+    int failed = hf_http_respond(request, status, fields, bare ? 0 : content_type ? 2 : 1, bare || silent);
+    if (!failed && !bare && !silent)
         failed = hf_http_write(request, body, body_bytes);
     if (failed == HF_GRPC_E_MEMORY)
         hf_http_abort(request);

@@ -31,7 +31,7 @@ struct hf_http_field {
     const char *name, *value; /* lower case; copied */
 };
 
-/* A whole answer. `content_type` may be NULL when there is no body. HF_GRPC_E_ENDED, HF_GRPC_E_MEMORY. */
+/* A whole answer; to HEAD its body is left out. `content_type` may be NULL when there is none. HF_GRPC_E_ENDED, HF_GRPC_E_MEMORY. */
 int hf_http_reply(struct hf_http_request *request, unsigned status, const char *content_type, const void *body, size_t body_bytes);
 int hf_http_begin_answer(struct hf_http_request *request, unsigned status, const struct hf_http_field *fields, unsigned field_count);
 /* HF_GRPC_E_FULL: not taken, `writable` will be called. */

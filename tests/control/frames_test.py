@@ -249,6 +249,15 @@ class FramesTest(harness.Case):
             pass
         self.served(server)
 
+    def test_a_server_out_of_descriptors_goes_on_when_it_has_some(self):
+        server = self.serve(files_max=40, idle_timeout=60000, handshake_timeout=60000, header_timeout=100)
+        held = [self.open(server) for _ in range(60)]
+        server.wait_counter('accept_errors', 1)
+        for wire in held:
+            wire.close()
+        self.served(server)
+        self.assertEqual(server.counters()['connections_refused'], 0)
+
     # ---- Floods ----
 
     def flood(self, server, counter, send, why):

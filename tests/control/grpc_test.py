@@ -1,5 +1,6 @@
 """grpcio, a client that nobody here wrote, drives every kind of call."""
 
+import os
 import threading
 import time
 
@@ -243,11 +244,33 @@ class GrpcTest(harness.Case):
         error = self.fails(grpc.StatusCode.UNAUTHENTICATED, self.begin().echo, pb.Note(), metadata=(('authorization', 'Bearer bad'),))
         self.assertEqual(error.details(), 'bad token')
 
-    def test_a_unix_socket_serves_its_owner(self):
+    def test_a_unix_socket_serves_its_owner_and_the_server_knows_who_calls(self):
         path = self.directory + '/control.sock'
-        self.server = self.serve('unix://' + path)
+        self.server = self.serve('tcp://127.0.0.1:0', 'unix://' + path)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
         self.client = Client('unix:' + path)
-        self.assertEqual(self.client.echo(pb.Note(text='here'), timeout=WAIT_S).text, 'here')
+        answer, call = self.client.echo.with_call(pb.Note(text='here'), timeout=WAIT_S, metadata=(('x-peer', ''),))
+        self.assertEqual((answer.text, dict(call.initial_metadata())['x-peer']), ('here', f'unix listener 1 uid {os.getuid()}'))
+        other = Client(f'127.0.0.1:{self.server.port}')
+        _, call = other.echo.with_call(pb.Note(), timeout=WAIT_S, metadata=(('x-peer', ''),))
+        self.assertRegex(dict(call.initial_metadata())['x-peer'], r'^127\.0\.0\.1:\d+ listener 0 uid -1$')
+        other.close()
+
+    def test_who_is_not_admitted_is_closed(self):
+        path = self.directory + '/control.sock'
+        self.server = self.serve('tcp://127.0.0.1:0', 'unix://' + path, forbid_unix=1)
+        self.client = Client('unix:' + path)
+        self.fails(grpc.StatusCode.UNAVAILABLE, self.client.echo, pb.Note())
+        self.assertGreaterEqual(self.server.counters()['connections_forbidden'], 1)
+        self.assertEqual((self.server.stop(), os.path.exists(path)), (0, False))
+
+    def test_every_call_is_reported_once(self):
+        client = self.begin()
+        list(client.chat(iter([pb.Note()] * 7), timeout=WAIT_S))
+        self.fails(grpc.StatusCode.UNIMPLEMENTED, client.method('unary_unary', '/a.B/C'), b'')
+        self.fails(grpc.StatusCode.NOT_FOUND, client.fail, pb.FailRequest(code=5))
+        self.server.wait_counter('ended_NOT_FOUND', 1)
+        self.assertEqual(self.server.order('reports'), '3 8 7 probe.v1.Probe Fail NOT_FOUND tcp')
 
     def test_several_loops_serve_several_connections(self):
         server = self.serve(loops=3)

@@ -2,7 +2,7 @@
  * probe_server LISTEN... [NAME=VALUE...]: a server of probe.v1.Probe on control/grpc/ alone.
  *
  * Prints `ready PORT...` and then obeys lines of its standard input, each answered by one line or, for counters, by several and `end`:
- *   counters | serving SERVICE | failing SERVICE | drain MILLISECONDS | live | quit. It also ends when its input does.
+ *   counters | reports | serving SERVICE | failing SERVICE | drain MILLISECONDS | live | quit. It also ends when its input does.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -23,6 +23,14 @@ extern const size_t hf_probe_descriptors_bytes;
 
 /* ---- Echo, Count, Sum, Chat ---- */
 
+static void probe_add_peer(struct hf_grpc_call *call)
+{
+    const struct hf_grpc_peer *peer = hf_grpc_peer(call);
+    char text[128];
+    int length = snprintf(text, sizeof text, "%s listener %u uid %d", peer->address, peer->listener, peer->is_unix ? (int)peer->uid : -1);
+    hf_grpc_add_header(call, "x-peer", text, (size_t)length);
+}
+
 static void probe_copy_metadata(struct hf_grpc_call *call)
 {
     struct hf_grpc_bytes name, value;
@@ -38,6 +46,8 @@ static void probe_copy_metadata(struct hf_grpc_call *call)
             hf_grpc_add_trailer(call, text, value.bytes, value.length);
         else if (strcmp(text, "x-compress") == 0)
             hf_grpc_compress(call, true);
+        else if (strcmp(text, "x-peer") == 0)
+            probe_add_peer(call);
     }
 }
 
@@ -367,6 +377,31 @@ static enum hf_grpc_code probe_authorize(void *context, struct hf_grpc_call *cal
     return HF_GRPC_UNAUTHENTICATED;
 }
 
+static struct {
+    unsigned forbid_unix;
+    pthread_mutex_t lock;
+    uint64_t count, messages_in, messages_out;
+    char last[128];
+} probe_reports = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool probe_admit(void *context, const struct hf_grpc_peer *peer)
+{
+    (void)context;
+    return !probe_reports.forbid_unix || !peer->is_unix;
+}
+
+static void probe_report(void *context, const struct hf_grpc_call_report *report)
+{
+    (void)context;
+    pthread_mutex_lock(&probe_reports.lock);
+    probe_reports.count++;
+    probe_reports.messages_in += report->messages_in;
+    probe_reports.messages_out += report->messages_out;
+    snprintf(probe_reports.last, sizeof probe_reports.last, "%s %s %s %s", report->service, report->method, hf_grpc_code_name(report->code),
+             report->peer->is_unix ? "unix" : "tcp");
+    pthread_mutex_unlock(&probe_reports.lock);
+}
+
 static bool probe_option(struct hf_grpc_options *options, const char *argument)
 {
     struct {
@@ -374,6 +409,7 @@ static bool probe_option(struct hf_grpc_options *options, const char *argument)
         unsigned *number;
         size_t *size;
     } all[] = {
+        {"forbid_unix", &probe_reports.forbid_unix, NULL},
         {"loops", &options->loops, NULL},
         {"connections_max", &options->connections_max, NULL},
         {"streams_max", &options->streams_max, NULL},
@@ -425,6 +461,11 @@ static bool probe_obey(struct hf_grpc_server *server, char *line)
         return false;
     if (strcmp(line, "counters") == 0) {
         probe_counters(server);
+    } else if (strcmp(line, "reports") == 0) {
+        pthread_mutex_lock(&probe_reports.lock);
+        printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n", probe_reports.count, probe_reports.messages_in, probe_reports.messages_out,
+               probe_reports.last);
+        pthread_mutex_unlock(&probe_reports.lock);
     } else if (strcmp(line, "live") == 0) {
         pthread_mutex_lock(&probe_dormitory.lock);
         printf("%u\n", probe_dormitory.live);
@@ -459,7 +500,8 @@ static void probe_serve(struct hf_grpc_server *server, const struct hf_grpc_opti
 int main(int argc, char **argv)
 {
     const char *listen[8];
-    struct hf_grpc_options options = {.listen = listen, .http = &PROBE_HTTP, .authorize = probe_authorize};
+    struct hf_grpc_options options = {
+        .listen = listen, .http = &PROBE_HTTP, .authorize = probe_authorize, .admit = probe_admit, .call_done = probe_report};
     struct hf_grpc_server *server;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {

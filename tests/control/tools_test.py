@@ -35,6 +35,9 @@ class ToolsTest(harness.Case):
         self.assertEqual(done.stdout, b'POST /form 50000 bytes\n')
         done = run('curl', '-sS', '-I', '--http2-prior-knowledge', f'http://127.0.0.1:{server.port}/empty')
         self.assertIn(b'HTTP/2 204', done.stdout)
+        self.assertNotIn(b'content-length', done.stdout)
+        done = run('curl', '-sS', '-I', '--http2-prior-knowledge', f'http://127.0.0.1:{server.port}/page')
+        self.assertIn(b'content-length: 19', done.stdout)
 
     def test_nghttp_sees_a_call_with_trailers(self):
         server, path = self.serve(), self.directory + '/body'
