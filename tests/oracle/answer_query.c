@@ -1,7 +1,7 @@
 /* The items of queries and stock commands against the state of one moment. */
 #include "tests/oracle/oracle_p.h"
 
-/* A loop reads its clock once a turn, so it can be a little behind what was known when the command was sent. */
+/* Loops read their clocks once a turn, each at its own: the time in an answer can be a little beside what its span was told to be. */
 #define CLOCK_READ_NS 1000000000ull
 
 static bool differs(struct hf_oracle *oracle, const struct hf_view *view, const char *what, int64_t expected, int64_t seen)
@@ -199,7 +199,7 @@ static bool query_time(struct hf_asking *asking, const struct hf_view *view)
     uint64_t to_ns = asking->span->to_ns > last ? asking->span->to_ns : last;
     if (order)
         return seen == order->due_ns || differs(asking->oracle, view, "end of the order's hold", (int64_t)order->due_ns, (int64_t)seen);
-    if (seen + CLOCK_READ_NS >= asking->span->from_ns && seen <= to_ns)
+    if (seen + CLOCK_READ_NS >= asking->span->from_ns && seen <= to_ns + CLOCK_READ_NS)
         return true;
     return hf_model_fault(asking->oracle, view->position, "expected the engine time, from %llu to %llu, seen %llu",
                           (unsigned long long)asking->span->from_ns, (unsigned long long)to_ns, (unsigned long long)seen);
