@@ -13,6 +13,7 @@ import collections
 import random
 import select
 import socket
+import statistics
 import struct
 import time
 import urllib.parse
@@ -24,6 +25,7 @@ DATAGRAM_SIZES = (1472, 1448, 1232, HELLO_DATAGRAM_BYTES)  # Ethernet over IPv4,
 GREETING_S = 0.02
 RESEND_MAX_S = 1.0
 SILENCE_S = 15.0
+MEASURED_LAST = 31
 
 
 # What carries frames
@@ -369,7 +371,7 @@ class DatagramSession(Session):
     def __init__(self, address, datagram_bytes=None, **more):
         self.sizes = [datagram_bytes] if datagram_bytes else list(DATAGRAM_SIZES)
         self.cookie = NO_COOKIE
-        self.rtt_s = self.deviation_s = None
+        self.took_s = collections.deque(maxlen=MEASURED_LAST)  # from the first sending of a request to its answer
         self.heard_at = 0.0
         super().__init__(address, **more)
 
@@ -424,21 +426,13 @@ class DatagramSession(Session):
         if frame.type == Type.REFUSED and frame.result == Result.SESSION_EXPIRED:
             return False
         if frame.type == Type.ANSWER or frame.type == Type.REFUSED and frame.result != Result.CREDIT_OVERRUN:
-            self._measure(self.waiting[frame.request])
+            self.took_s.append(time.monotonic() - self.waiting[frame.request].sent_at)
             self._take(frame)
         return True
 
-    def _measure(self, request):
-        """RFC 6298, 2.2 and 2.3."""
-        took_s = time.monotonic() - request.sent_at
-        if self.rtt_s is None:
-            self.rtt_s, self.deviation_s = took_s, took_s / 2
-        else:
-            self.deviation_s += (abs(self.rtt_s - took_s) - self.deviation_s) / 4
-            self.rtt_s += (took_s - self.rtt_s) / 8
-
     def _first_wait_s(self):
-        own_s = 0.0 if self.rtt_s is None else self.rtt_s + 4 * self.deviation_s
+        """Three times the median of what answers took, but as long at least as the engine asks for."""
+        own_s = 3 * statistics.median(self.took_s) if self.took_s else 0.0
         return min(RESEND_MAX_S, max(self.welcome.resend_us / 1e6, own_s))
 
     def _send(self, request):

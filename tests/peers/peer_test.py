@@ -146,7 +146,34 @@ class Trade(PeerTest):
         gone = self.ok(shop.place([Line(sku, 8, 100, 10)], 42, 30))
         self.eventually(lambda: shop.get_order(gone.id).order == State.EXPIRED, 'the end of another')
         self.ok(shop.place([Line(sku, 8, 100, 10)], 43, 60000))
-        self.got(shop.settle(gone.id, 1000, 'EUR', 'too late'), Result.STOCK_LOST, payment=Payment.REFUND_DUE)
+        self.got(shop.settle(gone.id, 1000, 'EUR', 'too late'), Result.STOCK_LOST, payment=Payment.REFUND_DUE, value=1)
+        self.ok(shop.payment_result(gone.id, 1, Outcome.REFUNDED, 1000, 'EUR'), order=State.EXPIRED, payment=Payment.REFUNDED)
+
+    @over_each
+    def test_a_cancelled_order_gives_its_money_back(self, shop, sku):
+        for capture_first in (True, False):
+            held = self.ok(shop.place([Line(sku, 7, 1, 10)], 42, 60000))
+            self.ok(shop.settle(held.id, 10, 'EUR', 'card'), value=1)
+            steps = [lambda: shop.payment_result(held.id, 1, Outcome.CAPTURED, 10, 'EUR'), lambda: shop.cancel(held.id)]
+            self.ok((steps if capture_first else steps[::-1])[0](), value=0)
+            self.ok((steps if capture_first else steps[::-1])[1](), value=2, order=State.CANCELLED, payment=Payment.REFUND_DUE)
+            self.got(shop.payment_result(held.id, 1, Outcome.REFUNDED, 10, 'EUR'), Result.UNKNOWN_INTENT)
+            self.got(shop.payment_result(held.id, 2, Outcome.REFUNDED, 9, 'EUR'), Result.AMOUNT_MISMATCH)
+            for outcome in (Outcome.CAPTURED, Outcome.FAILED, Outcome.VOIDED):
+                self.got(shop.payment_result(held.id, 2, outcome, 10, 'EUR'), Result.BAD_STATE)
+            self.ok(shop.payment_result(held.id, 2, Outcome.REFUNDED, 10, 'EUR'), payment=Payment.REFUNDED)
+            self.assertEqual(shop.get_order(held.id).items[0].refunded, 10)
+            self.assertEqual(self.cell(shop, sku).available, 100)
+
+    def test_a_hold_cannot_be_extended_for_ever(self):
+        shop = self.open(self.unix)
+        held = self.ok(shop.place([Line(self.furnish(shop), 7, 1, 10)], 42, 60000))
+        days_ms = 30 * 86400 * 1000
+        self.got(shop.extend(held.id, days_ms + 1), Result.BAD_ARGUMENT)
+        self.got(shop.extend(held.id, days_ms), Result.TOO_MANY, due_ns=held.due_ns)
+        for _ in range(16):
+            self.ok(shop.extend(held.id, 60000))
+        self.got(shop.extend(held.id, 60000), Result.TOO_MANY, order=State.HELD)
 
     @over_each
     def test_a_failed_payment_is_tried_again_and_a_settle_without_its_order_is_to_be_refunded(self, shop, sku):
@@ -510,6 +537,28 @@ class Losses(PeerTest):
             requests = [shop.session.submit([Command(Op.LIST_LOCATIONS)]) for _ in range(20)]
             self.assertEqual({shop.session.wait(request)[0].result for request in requests}, {Result.OK})
             self.assertEqual([request.number for request in requests], [U64 - 2, U64 - 1, U64] + list(range(1, 18)))
+
+    def test_commands_of_a_stream_run_in_the_order_sent(self):
+        for address in (self.tcp, self.unix):
+            shop = self.open(address, wanted=16)
+            sku = self.furnish(shop)
+            session = shop.session
+            place = struct.pack('<QIB', 42, 1, 0)
+            requests = []
+            for count in range(1, 41):
+                commands = [Command(Op.SET, session.fresh_id(route_of(sku)), [Line(sku, 7)], body=struct.pack('<q', 100 * count)),
+                            Command(Op.PLACE, session.fresh_id(route_of(sku)), [Line(sku, 7, 1, 1)], 60000, place),
+                            Command(Op.GET_CELL, lines=[Line(sku, 7)])]
+                requests.append(session.submit(commands))
+            for count, request in enumerate(requests, 1):
+                *_, cell = session.wait(request)
+                self.assertEqual([answer.opcode for answer in request.answers], [Op.SET, Op.PLACE, Op.GET_CELL])
+                self.assertEqual(cell.items[0][2:10], (100 * count, 0, 0, count, 0, 0, 0, 99 * count))
+
+    def test_an_engine_that_does_not_wait_for_the_disk_says_so(self):
+        shop = self.open(self.start('--durability', 'async').address)
+        self.assertEqual((shop.session.welcome.flags, self.open(self.tcp).session.welcome.flags), (1, 0))
+        self.ok(shop.define_location(7), flags=Mark.ASYNC)
 
     def test_commands_outlive_the_session_and_the_engine(self):
         address = 'unix://' + os.path.join(self.directory, 's')
