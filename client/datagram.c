@@ -177,6 +177,7 @@ static bool send_batches(struct hf_session *session, struct hf_batch *const *bat
     for (int i = 0; i < count; i++)
         frames[i] = (struct iovec){batches[i]->frame, batches[i]->bytes};
     int sent = session->client->datagram_ops->send(session, frames, count);
+    assert(sent <= count);
     for (int i = 0; i < sent; i++)
         was_sent(session, batches[i], now_ns);
     if (sent == count)

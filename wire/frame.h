@@ -1,8 +1,9 @@
 /* One frame on every transport: 64 bytes of header, then commands (REQUEST) or answers (ANSWER) back to back.
  *
- * A session lives on one shard's port. Slot = request number mod credits; a request number is used once a session, in order of sending,
- * and at most `credits` of them are without an answer (else CREDIT_OVERRUN). A resend (same session, same request number) of a waiting
- * request is dropped and counted, of an answered one gets the first answer while its slot holds it. */
+ * A session lives on one shard's port. Its requests are numbered from any number on (HELLO's `first`); the serial of a request counts from
+ * 1, slot = serial mod credits, and at most `credits` are without an answer (else CREDIT_OVERRUN). A resend (same session, same request
+ * number) of a waiting request is dropped and counted, of an answered one gets the first answer while its slot holds it. docs/protocol.md
+ * says what is different over datagrams. */
 #ifndef HF_WIRE_FRAME_H
 #define HF_WIRE_FRAME_H
 
