@@ -23,7 +23,7 @@ struct hf_load_options {
     double settle_percent, cancel_percent;
     uint32_t ttl_ms;
     uint64_t seed;
-    uint64_t first_number; /* of each session's requests; 0: 1 */
+    uint64_t first_number;    /* of each session's requests; 0: 1 */
     uint64_t linger_ns;       /* a frame that is not full waits this long for more orders */
     uint64_t warmup_ns;       /* answers before do not enter the latencies */
     uint64_t patience_ns;     /* ends the run when commands have waited this long and nothing was answered; 0: 30 s */

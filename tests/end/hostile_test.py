@@ -1,5 +1,5 @@
-"""Hostile datagrams: garbage, mutated captures, floods of HELLO and of requests for sessions that are none. Others are served meanwhile, memory
-stays flat, nothing is answered with more than was sent, and the counters add up to what was sent."""
+"""Hostile datagrams: garbage, mutated captures, floods of HELLO and of requests for sessions that are none. Others are served meanwhile,
+memory stays flat, nothing is answered with more than was sent, and the counters add up to what was sent."""
 
 import json
 import os
@@ -97,7 +97,8 @@ class Hostile(EndTest):
             flood.start()
         time.sleep(SECONDS / 4)
         before = memory_kib(engine)
-        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 2, '--rate', 200, '--seconds', SECONDS, '--acked', acked)
+        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 2, '--rate', 200, '--seconds', SECONDS,
+                          '--acked', acked)
         out, err = load.communicate(timeout=SECONDS + 60)
         after = memory_kib(engine)
         for flood in floods:
