@@ -302,7 +302,13 @@ static void step_admitted(struct hf_executor *executor)
     }
 }
 
-/* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. */
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. The
+ * home's word may have been taken after the batch's last claim, with a newer record behind it. */
 static void settle_unlogged(struct hf_executor *executor)
 {
     for (uint32_t i = 0; i < executor->count && executor->unlogged > 0; i++) {
@@ -311,7 +317,7 @@ static void settle_unlogged(struct hf_executor *executor)
             continue;
         executor->unlogged--;
         if (slot->reads_state)
-            slot->position = executor->claimed_end ? executor->claimed_end : hf_word_position(&executor->words[slot->task.home]);
+            slot->position = later(executor->claimed_end, hf_word_position(&executor->words[slot->task.home]));
         slot->task.answer->position = slot->position;
     }
 }
@@ -319,9 +325,10 @@ static void settle_unlogged(struct hf_executor *executor)
 static void let_all_go(struct hf_executor *executor)
 {
     settle_unlogged(executor);
-    if (executor->claimed_end != 0)
-        for (uint32_t i = 0; i < executor->held_count; i++)
-            hf_word_set_position(&executor->words[executor->held[i]], executor->claimed_end);
+    for (uint32_t i = 0; executor->claimed_end != 0 && i < executor->held_count; i++) {
+        struct hf_word *word = &executor->words[executor->held[i]];
+        hf_word_set_position(word, later(executor->claimed_end, hf_word_position(word)));
+    }
     let_go(executor, 0, 0);
 }
 

@@ -412,6 +412,41 @@ static void a_batch_beyond_one_claim_is_claimed_in_parts_and_in_order(void **sta
     replay_and_compare(bench);
 }
 
+/* A batch whose staging was full claims in the middle, and takes another word only then: that partition's last record may be newer than
+ * the claim. What reads it waits for that record, and the word never says less than it did. */
+static void a_word_taken_after_a_claim_in_the_middle_keeps_its_newer_position(void **state)
+{
+    struct bench *bench = *state;
+    struct hf_executor *executor = bench->executors[1];
+    struct one first, again, other, cancel = {{0}};
+    uint64_t random = 9;
+    struct hf_command *command = place_begin(first.command, sku_in(2, 0), 60000, START_NS, &random);
+    for (unsigned line = 0; line < 25; line++)
+        add_line(command, sku_in(2, 0), 1, 1);
+    again = first;
+    command = command_begin(cancel.command, HF_CANCEL, hf_id_route(command->id), START_NS, &random);
+    command->body.verb.order = hf_id_make(hf_id_route(command->id), START_NS / MS_NS, 1);
+    struct hf_task granted = task_in(bench, &first), repeat = task_in(bench, &again), unknown = task_in(bench, &cancel);
+    struct hf_task read = place_over(bench, &other, 4, 4, &random);
+    executor->claim_bytes_max = 14000;
+    hf_executor_begin(executor, START_NS, START_NS, false, 0);
+    assert_int_equal(hf_executor_admit(executor, &granted), HF_ADMITTED);
+    assert_int_equal(hf_executor_admit(executor, &repeat), HF_ADMITTED);
+    assert_int_equal(hf_executor_admit(executor, &unknown), HF_ADMITTED);
+    assert_true(executor->claimed_end != 0);
+    assert_int_equal(run_one(bench, 0, &other), HF_OK);
+    uint64_t newer = read.answer->position;
+    assert_int_equal(hf_executor_admit(executor, &read), HF_ADMITTED);
+    hf_executor_run(executor);
+    assert_true(read.answer->flags & HF_ANSWER_REPEATED);
+    assert_true(read.answer->position == newer);
+    assert_true(repeat.answer->position >= granted.answer->position && granted.answer->position != 0);
+    assert_int_equal(unknown.answer->result, HF_UNKNOWN_ORDER);
+    assert_true(unknown.answer->position >= granted.answer->position);
+    assert_true(hf_word_position(&bench->words[4]) == newer);
+    assert_true(hf_word_position(&bench->words[2]) == granted.answer->position);
+}
+
 /* ---- rows ---- */
 
 static bool find_one_row(void *context, struct hf_quota *quota, unsigned table)
@@ -684,6 +719,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_waits_for_its_record_and_a_repeat_for_the_last_of_its_home, make, destroy),
         cmocka_unit_test_setup_teardown(what_rests_on_nothing_waits_for_nothing, make, destroy),
         cmocka_unit_test_setup_teardown(a_batch_beyond_one_claim_is_claimed_in_parts_and_in_order, make, destroy),
+        cmocka_unit_test_setup_teardown(a_word_taken_after_a_claim_in_the_middle_keeps_its_newer_position, make, destroy),
         cmocka_unit_test_setup_teardown(full_is_answered_only_when_no_more_rows_are_found, make, destroy),
         cmocka_unit_test_setup_teardown(two_threads_over_the_same_words_leave_a_log_that_replays_to_their_state, make, destroy),
     };
