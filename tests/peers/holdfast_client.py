@@ -339,7 +339,8 @@ class StreamSession(Session):
 
     def _send(self, request):
         try:
-            self.link.send(request.frame)
+            if self.link:
+                self.link.send(request.frame)
         except OSError:
             pass  # the next turn finds the connection broken, and sends again
 

@@ -569,6 +569,11 @@ class Losses(PeerTest):
         requests = [shop.session.submit([command]) for command in commands]
         session = shop.session.welcome.session
         engine.kill()
+        shop.session.timeout_s = 0.1
+        for _ in range(2):
+            with self.assertRaises(OSError):
+                shop.list_locations()
+        shop.session.timeout_s = 20
         self.start(listen=address, shards=2)
         self.checked(shop, sku, requests, commands, address)
         self.assertEqual((shop.session.reopened, shop.session.welcome.session == session, shop.session.welcome.term), (1, False, 2))
