@@ -183,10 +183,16 @@ static ProtobufCMessage *hf_grpc_call_unpack(struct hf_grpc_call *call, struct h
     ProtobufCAllocator allocator = {hf_grpc_unpack_take, hf_grpc_unpack_give, arena};
     static const uint8_t nothing[1];
     const struct hf_grpc_memory *memory = arena->memory;
-    if (call->route->recursive_input && !hf_grpc_depth_ok(call->route->input, packed)) {
+    switch (hf_grpc_packed_check(call->route->input, packed)) {
+    case HF_GRPC_PACKED_DEEP:
         hf_grpc_count(call->stream->worker, HF_GRPC_MESSAGES_TOO_DEEP);
         hf_grpc_call_fail(call, HF_GRPC_RESOURCE_EXHAUSTED, "the request message is nested too deeply");
         return NULL;
+    case HF_GRPC_PACKED_TEXT:
+        hf_grpc_call_fail(call, HF_GRPC_INVALID_ARGUMENT, "a string of the request message is not UTF-8, or holds a NUL byte");
+        return NULL;
+    default:
+        break;
     }
     ProtobufCMessage *message = protobuf_c_message_unpack(call->route->input, &allocator, packed.length,
                                                           packed.bytes ? packed.bytes : nothing);

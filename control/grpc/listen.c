@@ -60,7 +60,7 @@ static int hf_grpc_bind_tcp(const struct addrinfo *address, uint16_t *port)
 
 static int hf_grpc_listen_tcp(const char *address, int *fd, uint16_t *port)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
     char *copy = strdup(address), *host = NULL, *service = NULL;
     if (!copy)
         return HF_GRPC_E_MEMORY;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "control/grpc/text.h"
+
 /* ---- Framing ---- */
 
 static size_t hf_grpc_reader_length(const struct hf_grpc_reader *reader)
@@ -125,48 +127,7 @@ void hf_grpc_gzip_end(struct hf_grpc_worker *worker)
     hf_grpc_buffer_clear(&worker->memory, &worker->unpacked);
 }
 
-/* ---- Depth ---- */
-
-enum { HF_GRPC_TYPES_MAX = 256 };
-
-/* Walks the types that can be reached; more of them than the table holds are taken for recursive, which only costs a check. */
-static bool hf_grpc_reaches(const ProtobufCMessageDescriptor *from, const ProtobufCMessageDescriptor *type,
-                            const ProtobufCMessageDescriptor **seen, unsigned *count)
-{
-    for (unsigned i = 0; i < from->n_fields; i++) {
-        const ProtobufCFieldDescriptor *field = &from->fields[i];
-        const ProtobufCMessageDescriptor *next = field->descriptor;
-        bool known = false;
-        if (field->type != PROTOBUF_C_TYPE_MESSAGE)
-            continue;
-        if (next == type)
-            return true;
-        for (unsigned at = 0; at < *count; at++)
-            known = known || seen[at] == next;
-        if (known)
-            continue;
-        if (*count == HF_GRPC_TYPES_MAX)
-            return true;
-        seen[(*count)++] = next;
-        if (hf_grpc_reaches(next, type, seen, count))
-            return true;
-    }
-    return false;
-}
-
-bool hf_grpc_is_recursive(const ProtobufCMessageDescriptor *type)
-{
-    const ProtobufCMessageDescriptor *all[HF_GRPC_TYPES_MAX], *seen[HF_GRPC_TYPES_MAX];
-    unsigned all_count = 1;
-    all[0] = type;
-    hf_grpc_reaches(type, NULL, all, &all_count);
-    for (unsigned i = 0; i < all_count; i++) {
-        unsigned count = 0;
-        if (hf_grpc_reaches(all[i], all[i], seen, &count))
-            return true;
-    }
-    return all_count == HF_GRPC_TYPES_MAX;
-}
+/* ---- What may be unpacked ---- */
 
 /* False: cut short, which unpacking will say better. */
 static bool hf_grpc_skip_varint(const uint8_t **at, const uint8_t *end, uint64_t *out)
@@ -181,16 +142,17 @@ static bool hf_grpc_skip_varint(const uint8_t **at, const uint8_t *end, uint64_t
     return false;
 }
 
-static bool hf_grpc_depth_within(const ProtobufCMessageDescriptor *type, const uint8_t *at, const uint8_t *end, unsigned depth)
+static enum hf_grpc_packed hf_grpc_packed_within(const ProtobufCMessageDescriptor *type, const uint8_t *at, const uint8_t *end,
+                                                 unsigned depth)
 {
     while (at < end) {
         uint64_t tag, length = 0;
         if (!hf_grpc_skip_varint(&at, end, &tag))
-            return true;
+            return HF_GRPC_PACKED_OK;
         switch (tag & 7) {
         case 0:
             if (!hf_grpc_skip_varint(&at, end, &length))
-                return true;
+                return HF_GRPC_PACKED_OK;
             continue;
         case 1:
             length = 8;
@@ -200,23 +162,28 @@ static bool hf_grpc_depth_within(const ProtobufCMessageDescriptor *type, const u
             break;
         case 2:
             if (!hf_grpc_skip_varint(&at, end, &length))
-                return true;
+                return HF_GRPC_PACKED_OK;
             break;
         default:
-            return true;
+            return HF_GRPC_PACKED_OK;
         }
         if (length > (uint64_t)(end - at))
-            return true;
-        const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3));
-        if ((tag & 7) == 2 && field && field->type == PROTOBUF_C_TYPE_MESSAGE &&
-            (depth == 0 || !hf_grpc_depth_within(field->descriptor, at, at + length, depth - 1)))
-            return false;
+            return HF_GRPC_PACKED_OK;
+        const ProtobufCFieldDescriptor *field = (tag & 7) == 2 ? protobuf_c_message_descriptor_get_field(type, (unsigned)(tag >> 3)) : NULL;
+        enum hf_grpc_packed found = HF_GRPC_PACKED_OK;
+        if (field && field->type == PROTOBUF_C_TYPE_STRING && !hf_grpc_is_text(at, (size_t)length))
+            found = HF_GRPC_PACKED_TEXT;
+        else if (field && field->type == PROTOBUF_C_TYPE_MESSAGE)
+            found = depth == 0 ? HF_GRPC_PACKED_DEEP : hf_grpc_packed_within(field->descriptor, at, at + length, depth - 1);
+        if (found != HF_GRPC_PACKED_OK)
+            return found;
         at += length;
     }
-    return true;
+    return HF_GRPC_PACKED_OK;
 }
 
-bool hf_grpc_depth_ok(const ProtobufCMessageDescriptor *type, struct hf_grpc_bytes packed)
+enum hf_grpc_packed hf_grpc_packed_check(const ProtobufCMessageDescriptor *type, struct hf_grpc_bytes packed)
 {
-    return hf_grpc_depth_within(type, packed.bytes, packed.bytes + packed.length, HF_GRPC_DEPTH_MAX);
+    return packed.length == 0 ? HF_GRPC_PACKED_OK
+                              : hf_grpc_packed_within(type, packed.bytes, packed.bytes + packed.length, HF_GRPC_DEPTH_MAX);
 }

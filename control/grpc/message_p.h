@@ -41,10 +41,18 @@ int hf_grpc_gunzip(struct hf_grpc_worker *worker, struct hf_grpc_bytes in, struc
 size_t hf_grpc_gzip(struct hf_grpc_worker *worker, struct hf_grpc_bytes in, uint8_t *out, size_t room);
 void hf_grpc_gzip_end(struct hf_grpc_worker *worker);
 
-/* Whether messages of that type can contain themselves. At start. */
-bool hf_grpc_is_recursive(const ProtobufCMessageDescriptor *type);
-/* Whether the packed message nests at most HF_GRPC_DEPTH_MAX deep, so that unpacking it cannot exhaust the stack. */
-bool hf_grpc_depth_ok(const ProtobufCMessageDescriptor *type, struct hf_grpc_bytes packed);
+enum hf_grpc_packed {
+    HF_GRPC_PACKED_OK, /* or malformed, which unpacking finds */
+    HF_GRPC_PACKED_DEEP,
+    HF_GRPC_PACKED_TEXT
+};
+
 enum { HF_GRPC_DEPTH_MAX = 100 };
+
+/*
+ * What protobuf-c does not look at: that a message nests at most HF_GRPC_DEPTH_MAX deep, so that unpacking cannot exhaust the stack, and
+ * that strings are UTF-8 (proto3) without a NUL byte, at which a C string would end.
+ */
+enum hf_grpc_packed hf_grpc_packed_check(const ProtobufCMessageDescriptor *type, struct hf_grpc_bytes packed);
 
 #endif

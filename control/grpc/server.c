@@ -143,8 +143,7 @@ static int hf_grpc_add_route(struct hf_grpc_server *server, const struct hf_grpc
                                   .service_name = service_name,
                                   .method_name = descriptor->name,
                                   .input = descriptor->input,
-                                  .output = descriptor->output,
-                                  .recursive_input = hf_grpc_is_recursive(descriptor->input)};
+                                  .output = descriptor->output};
     for (unsigned i = 0; i < service->method_count; i++) {
         if (strcmp(service->methods[i].name, descriptor->name) == 0)
             route.method = &service->methods[i];

@@ -32,7 +32,7 @@ struct hf_grpc_route {
     const struct hf_grpc_method *method; /* NULL: declared, not implemented */
     const char *service_name, *method_name;
     const ProtobufCMessageDescriptor *input, *output;
-    bool client_streaming, server_streaming, recursive_input;
+    bool client_streaming, server_streaming;
 };
 
 struct hf_grpc_listener {

@@ -138,3 +138,37 @@ bool hf_grpc_list_has(const char *list, size_t list_bytes, const char *token)
     }
     return false;
 }
+
+/* Length of the sequence that begins there, 0: none may. RFC 3629, 4: only the second byte's range depends on the first. */
+static size_t hf_grpc_utf8_length(const uint8_t *at, size_t left)
+{
+    uint8_t first = at[0], low = 0x80, high = 0xBF;
+    size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0x80)
+        return first != 0;
+    if (first < 0xC2 || first > 0xF4 || length > left)
+        return 0;
+    if (first == 0xE0)
+        low = 0xA0;
+    else if (first == 0xF0)
+        low = 0x90;
+    else if (first == 0xED)
+        high = 0x9F;
+    else if (first == 0xF4)
+        high = 0x8F;
+    if (at[1] < low || at[1] > high)
+        return 0;
+    for (size_t i = 2; i < length; i++) {
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    return length;
+}
+
+bool hf_grpc_is_text(const uint8_t *bytes, size_t count)
+{
+    size_t at = 0, length = 1;
+    while (at < count && (length = hf_grpc_utf8_length(bytes + at, count - at)) > 0)
+        at += length;
+    return at == count;
+}

@@ -25,6 +25,8 @@ bool hf_grpc_name_ok(const char *name, size_t name_bytes);
 bool hf_grpc_name_is_binary(const char *name, size_t name_bytes);
 /* Whether a text value has only printable ASCII (0x20 to 0x7E), and no blank at its ends. */
 bool hf_grpc_value_ok(const char *value, size_t value_bytes);
+/* Whether the bytes are UTF-8 as RFC 3629 has it (nothing overlong, no surrogates), without a NUL byte. */
+bool hf_grpc_is_text(const uint8_t *bytes, size_t count);
 /* Whether the comma-separated list has `token`. */
 bool hf_grpc_list_has(const char *list, size_t list_bytes, const char *token);
 

@@ -376,14 +376,38 @@ static void write_framed(const ProtobufCMessage *message)
     fflush(stdout);
 }
 
-#define EXCHANGE(NAME)                                                                                         \
-    {                                                                                                          \
-        .name = NAME, .start = exchange_start, .message = exchange_message, .half_close = exchange_half_close, \
-        .writable = exchange_writable, .done = exchange_done                                                   \
-    }
-
-static const struct hf_grpc_method METHODS[] = {EXCHANGE("Unary"), EXCHANGE("IdempotentUnary"), EXCHANGE("ServerStream"),
-                                                EXCHANGE("ClientStream"), EXCHANGE("BidiStream")};
+static const struct hf_grpc_method METHODS[] = {
+    {.name = "Unary",
+     .start = exchange_start,
+     .message = exchange_message,
+     .half_close = exchange_half_close,
+     .writable = exchange_writable,
+     .done = exchange_done},
+    {.name = "IdempotentUnary",
+     .start = exchange_start,
+     .message = exchange_message,
+     .half_close = exchange_half_close,
+     .writable = exchange_writable,
+     .done = exchange_done},
+    {.name = "ServerStream",
+     .start = exchange_start,
+     .message = exchange_message,
+     .half_close = exchange_half_close,
+     .writable = exchange_writable,
+     .done = exchange_done},
+    {.name = "ClientStream",
+     .start = exchange_start,
+     .message = exchange_message,
+     .half_close = exchange_half_close,
+     .writable = exchange_writable,
+     .done = exchange_done},
+    {.name = "BidiStream",
+     .start = exchange_start,
+     .message = exchange_message,
+     .half_close = exchange_half_close,
+     .writable = exchange_writable,
+     .done = exchange_done},
+};
 
 static const struct hf_grpc_service SERVICE = {.descriptor = &conf__conformance_service__descriptor,
                                                .name = "connectrpc.conformance.v1.ConformanceService",

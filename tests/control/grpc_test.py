@@ -205,6 +205,12 @@ class GrpcTest(harness.Case):
         self.fails(grpc.StatusCode.INTERNAL, raw, b'\x0a\xff\xff\xff\xff\x7f')
         self.fails(grpc.StatusCode.INTERNAL, client.method('stream_stream', PROBE + 'Chat'), iter([b'\x0a\x05ab']))
 
+    def test_strings_are_utf8_without_nul(self):
+        raw = self.begin().method('unary_unary', PROBE + 'Echo')
+        for text in (b'\xff', b'a\x00b', b'\xed\xa0\x80'):
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, raw, b'\x0a' + bytes([len(text)]) + text)
+        self.assertEqual(raw(b'\x12\x02\x00\xff', timeout=WAIT_S), b'\x12\x02\x00\xff')
+
     def test_depth_is_bounded(self):
         def tree(depth):
             packed = b''

@@ -1,4 +1,4 @@
-/* Messages on the wire, cut anywhere; their compression; types that contain themselves; file descriptors. */
+/* Messages on the wire, cut anywhere; their compression; what may be unpacked; file descriptors. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -147,16 +147,14 @@ static void gzip_comes_back_and_never_grows_beyond_the_limit(void **state)
     assert_int_equal(hf_grpc_gzip(&worker, (struct hf_grpc_bytes){plain, 1000}, packed, 10), 0);
 }
 
-static void types_that_contain_themselves_are_known_and_measured(void **state)
+static void depth_is_measured_before_anything_is_unpacked(void **state)
 {
     uint8_t packed[2048];
     size_t length = 0;
     (void)state;
-    assert_true(hf_grpc_is_recursive(&probe__v1__tree__descriptor));
-    assert_false(hf_grpc_is_recursive(&probe__v1__note__descriptor));
     for (unsigned depth = 0; depth < 300; depth++) {
-        assert_int_equal(hf_grpc_depth_ok(&probe__v1__tree__descriptor, (struct hf_grpc_bytes){packed, length}),
-                         depth <= HF_GRPC_DEPTH_MAX);
+        assert_int_equal(hf_grpc_packed_check(&probe__v1__tree__descriptor, (struct hf_grpc_bytes){packed, length}),
+                         depth <= HF_GRPC_DEPTH_MAX ? HF_GRPC_PACKED_OK : HF_GRPC_PACKED_DEEP);
         size_t prefix = length < 128 ? 2 : 3;
         memmove(packed + prefix, packed, length);
         packed[0] = 1 << 3 | 2;
@@ -165,6 +163,16 @@ static void types_that_contain_themselves_are_known_and_measured(void **state)
             packed[2] = (uint8_t)(length >> 7);
         length += prefix;
     }
+}
+
+static void strings_are_looked_at_wherever_they_stand(void **state)
+{
+    static const uint8_t good[] = {0x0A, 2, 0xC3, 0xBC, 0x12, 1, 0xFF}, bad[] = {0x18, 1, 0x0A, 2, 0xC3, 0x28}, nul[] = {0x0A, 2, 'a', 0};
+    (void)state;
+    assert_int_equal(hf_grpc_packed_check(&probe__v1__note__descriptor, (struct hf_grpc_bytes){good, sizeof good}), HF_GRPC_PACKED_OK);
+    assert_int_equal(hf_grpc_packed_check(&probe__v1__note__descriptor, (struct hf_grpc_bytes){bad, sizeof bad}), HF_GRPC_PACKED_TEXT);
+    assert_int_equal(hf_grpc_packed_check(&probe__v1__note__descriptor, (struct hf_grpc_bytes){nul, sizeof nul}), HF_GRPC_PACKED_TEXT);
+    assert_int_equal(hf_grpc_packed_check(&probe__v1__note__descriptor, (struct hf_grpc_bytes){NULL, 0}), HF_GRPC_PACKED_OK);
 }
 
 static void count_number(void *context, int32_t number)
@@ -226,7 +234,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(lengths_beyond_the_limit_and_wrong_flags_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(memory_bounds_what_is_gathered, begin, end),
         cmocka_unit_test_setup_teardown(gzip_comes_back_and_never_grows_beyond_the_limit, begin, end),
-        cmocka_unit_test(types_that_contain_themselves_are_known_and_measured),
+        cmocka_unit_test(depth_is_measured_before_anything_is_unpacked),
+        cmocka_unit_test(strings_are_looked_at_wherever_they_stand),
         cmocka_unit_test(file_descriptors_are_found_by_file_symbol_and_method),
         cmocka_unit_test(a_cut_descriptor_set_is_refused_and_a_bent_one_does_no_harm),
     };

