@@ -2,13 +2,14 @@
 #include "engine/engine_p.h"
 #include "wire/record_check.h"
 
-/* The engine's own commands have no public form. */
+/* The engine's own commands have no public form; queries are never logged, and what they answer has no room here. */
 static bool command_sound(const struct hf_command *command)
 {
     uint16_t detail;
-    if (hf_opcode_family(command->opcode) != HF_FAMILY_INTERNAL)
+    if (hf_opcode_family(command->opcode) <= HF_FAMILY_ORDER)
         return hf_command_check(command, command->length, &detail) == HF_OK;
-    if (command->version != HF_COMMAND_VERSION || command->line_count > HF_LINES_MAX || command->ext_bytes != 0 ||
+    if (command->opcode < HF_EXPIRE || command->opcode > HF_PURGE_LIMITS || command->version != HF_COMMAND_VERSION ||
+        command->line_count > HF_LINES_MAX || command->ext_bytes != 0 ||
         command->length != sizeof *command + command->line_count * sizeof(struct hf_line))
         return false;
     if (command->opcode == HF_MARK)
