@@ -26,7 +26,6 @@ static unsigned restarts;
 static struct {
     uint64_t position, engine_ns;
 } floors[RESTARTS_MAX];
-static uint64_t latest_engine_ns;
 #ifdef SIM_ORACLE
 static struct hf_oracle *oracle;
 #endif
@@ -62,7 +61,6 @@ void sim_check_begin(const struct sim_check_options *wanted)
 {
     options = *wanted;
     restarts = 0;
-    latest_engine_ns = 0;
     floors[0].position = floors[0].engine_ns = 0;
     make_follower();
 #ifdef SIM_ORACLE
@@ -88,17 +86,9 @@ void sim_check_end(void)
 #endif
 }
 
-static void note_time(void)
-{
-    uint64_t engine_ns = sim_process_engine_ns();
-    if (engine_ns > latest_engine_ns)
-        latest_engine_ns = engine_ns;
-}
-
 void sim_check_record(const struct hf_record *record, uint64_t end_position)
 {
     follow(record, end_position);
-    note_time();
 #ifdef SIM_ORACLE
     if (!sim.failed && !hf_oracle_record(oracle, record, record->length, end_position))
         sim_fail("oracle: %s", hf_oracle_fault(oracle));
@@ -149,7 +139,6 @@ void sim_check_restarted(void)
     restarts++;
     floors[restarts].position = sim_history_position();
     floors[restarts].engine_ns = hf_engine_last_time_ns(follower);
-    note_time();
     sim_check_state(true);
 }
 
@@ -291,13 +280,12 @@ static struct sim_sent floor_of(struct sim_sent sent)
 
 void sim_check_answer(const struct hf_command *command, const struct hf_answer *answer, struct sim_sent sent, bool async)
 {
-    note_time();
     sent = floor_of(sent);
     if (is_write(command))
         check_write(command, answer, sent.position, async);
 #ifdef SIM_ORACLE
     struct hf_oracle_span span = {
-        .from_position = sent.position, .to_position = sim_history_position(), .from_ns = sent.engine_ns, .to_ns = latest_engine_ns};
+        .from_position = sent.position, .to_position = sim_history_position(), .from_ns = sent.engine_ns, .to_ns = sim_process_latest_ns()};
     if (!sim.failed && hf_opcode_family(command->opcode) != HF_FAMILY_ADMIN && !hf_oracle_answer(oracle, command, answer, &span))
         sim_fail("oracle: %s", hf_oracle_fault(oracle));
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +212,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--seeds") != 0 || !more || !number(argv[++i], &seeds))
             return usage();
     }
+    /* Worlds come and go: what one gave back the next one takes, without the kernel clearing it each time. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     if (one)
         return run_one(seed, tracing);
     if ((seeds == 0 && twice == 0) || jobs == 0 || jobs > JOBS_MAX || twice > TWICE_MAX)

@@ -17,7 +17,7 @@ static struct {
     bool stop_asked;
     int code;
     char error[1024];
-    uint64_t engine_ns;
+    uint64_t engine_ns, latest_ns;
 } process;
 
 void sim_process_begin(struct hf_sim_disk *disk)
@@ -60,7 +60,15 @@ uint64_t sim_process_engine_ns(void)
 {
     if (process.state == SIM_UP || process.state == SIM_STOPPING)
         process.engine_ns = hf_engine_time_now(&process.node->time);
+    if (process.engine_ns > process.latest_ns)
+        process.latest_ns = process.engine_ns;
     return process.engine_ns;
+}
+
+uint64_t sim_process_latest_ns(void)
+{
+    sim_process_engine_ns();
+    return process.latest_ns;
 }
 
 uint64_t sim_process_disk_next_ns(void)
@@ -85,6 +93,7 @@ static void *process_main(void *context)
         sim_yield(20000000);
     process.state = SIM_STOPPING;
     code = hf_node_stop(node, process.error, sizeof process.error);
+    sim_process_engine_ns();
     sim_note("stopped: %d", code);
     process.code = code;
     process.state = code == 0 ? SIM_STOPPED : SIM_EXITED;
@@ -116,6 +125,7 @@ void sim_process_stop(void)
 void sim_process_exits(int status)
 {
     sim_note("exits with %d", status);
+    sim_process_engine_ns();
     process.code = status;
     process.state = SIM_EXITED;
 }

@@ -35,6 +35,8 @@ bool sim_process_listens(void);
 uint64_t sim_process_term(void);
 /* Engine time now; while there is no engine, its last one. */
 uint64_t sim_process_engine_ns(void);
+/* The largest there ever was: a new engine may begin before the end of the one before, whose last seconds were not logged. */
+uint64_t sim_process_latest_ns(void);
 
 /* When the disk will have something to report; UINT64_MAX: nothing is under way. */
 uint64_t sim_process_disk_next_ns(void);

@@ -55,6 +55,8 @@ static void draw_shards(void)
     do
         options->shards = (uint32_t)PICK(1, 1, 2, 2, 3, 4);
     while (options->shards > options->partitions);
+    /* The least that holds the worst case of so many and the service. */
+    plan.world.log_buffer_bytes = options->shards == 1 ? 8 << 20 : options->shards < 4 ? 16 << 20 : 32 << 20;
     options->drainer = sim_one_in(3) ? HF_DRAINER_THREAD : HF_DRAINER_INLINE;
 }
 
@@ -83,7 +85,6 @@ static void draw_options(void)
     snprintf(options->listen[0], sizeof options->listen[0], "loopback://sim:7420");
     snprintf(options->data, sizeof options->data, "sim");
     options->partitions = (uint32_t)PICK(1, 2, 4, 8, 16, 64);
-    draw_shards();
     draw_sizes();
     options->retention_ns = PICK(300, 1000, 2000, 5000) * 1000000;
     options->clock_gap_max_ns = 3600000000000u;
@@ -93,7 +94,6 @@ static void draw_options(void)
     options->segment_bytes = options->block_max_bytes * PICK(1, 3, 5, 7, 15, 16);
     options->log_ahead_bytes = 1 << 20;
     plan.world = (struct hf_node_world){
-        .log_buffer_bytes = 32 << 20,
         .answer_cache_bytes = 1 << 20,
         .channel_tasks = (uint32_t)PICK(4, 64, 256),
         .service_tasks = (uint32_t)PICK(2, 16),
@@ -102,6 +102,7 @@ static void draw_options(void)
         .requests_max = (uint32_t)PICK(4, 64),
         .credits_max = (uint32_t)PICK(4, 64),
     };
+    draw_shards();
 }
 
 static void draw_workload(void)

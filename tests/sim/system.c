@@ -2,6 +2,7 @@
  * interrupted. */
 #include "tests/sim/history.h"
 #include "tests/sim/process.h"
+#include "tests/sim/promises.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/threads.h"
 
@@ -94,6 +95,7 @@ void __wrap_hf_log_buffer_commit(struct hf_log_buffer *buffer, const struct hf_l
 bool __wrap_hf_word_wait(struct hf_word *word, struct hf_word_taker *taker, uint32_t spins_max)
 {
     enum { LOOKS = 4 };
+    sim_promise_word_wait(word, taker);
     for (unsigned i = 0; i < LOOKS && sim_in_thread(); i++) {
         sim_yield(0);
         if (hf_load_relaxed_u32(&word->owner) == 0)
