@@ -41,6 +41,15 @@ static void make_hello(struct hf_session *session)
     session->hello_left = sizeof session->hello;
 }
 
+/* The port that shards share may lead to another shard, which does not know the session. If its own does not answer at once, the engine may
+ * have come back with others. */
+static bool takes_up_at_own_port(const struct hf_session *session)
+{
+    const struct hf_client *client = session->client;
+    return client->datagram_ops && session->id != 0 && session->backoff_ns <= backoff_first_ns && client->welcomed &&
+           client->welcome.ports[client->welcome.shard] != 0;
+}
+
 void hf_session_connect(struct hf_session *session)
 {
     struct hf_client *client = session->client;
@@ -48,6 +57,8 @@ void hf_session_connect(struct hf_session *session)
     int one = 1;
     if (!session->is_main)
         hf_address_of_shard(&address, session->shard, client->welcome.ports[session->shard]);
+    else if (takes_up_at_own_port(session))
+        hf_address_of_shard(&address, client->welcome.shard, client->welcome.ports[client->welcome.shard]);
     session->attempt_ends_ns = hf_clock_ns() + client->options.connect_timeout_ns;
     session->partial_bytes = 0;
     if (client->datagram_ops) {

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import unittest
 from collections import Counter
 
@@ -132,6 +133,27 @@ class Datagrams(EndTest):
                 self.load(address, 100, '--inflight', inflight, '--first-number', (1 << 64) - 5)
         self.assertEqual(self.totals(engine)['credit_overrun'], 0)
         self.audit_clean(engine)
+
+    def test_sessions_outlive_a_silence_of_an_engine_of_several_shards(self):
+        engine = self.start_udp(shards=2)
+        self.stock(engine, 4, 1000000)
+        acked = os.path.join(self.directory, 'acked')
+        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 6, '--rate', 200, '--orders', 600, '--acked', acked)
+        self.eventually(lambda: os.path.exists(acked) and os.path.getsize(acked) > 4000, 'a hundred answers')
+        accepted = self.totals(engine)['accepted']
+        engine.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(4)
+        finally:
+            engine.process.send_signal(signal.SIGCONT)
+        out, err = load.communicate(timeout=60)
+        found = json.loads(out)
+        self.assertEqual((load.returncode, found['granted'], found['unanswered']), (0, 600, 0), err)
+        counts = self.totals(engine)
+        self.assertGreater(counts['addresses_changed'], 0, counts)
+        # What was opened since are the connections of this test's own questions, over TCP.
+        self.assertLessEqual(counts['accepted'], accepted + 3, counts)
+        self.audit_clean(engine, acked)
 
     def test_clients_come_back_to_an_engine_that_was_killed(self):
         engine = self.start_udp()
