@@ -591,6 +591,8 @@ static void sum_up(struct load *load)
         hf_client_status(load->connections[i].client, &status);
         report->connected = report->connected || status.ever_connected;
         report->connections_made += status.connections;
+        report->sessions_resumed += status.sessions_resumed;
+        report->sessions_replaced += status.sessions_replaced;
         report->frames_resent += status.frames_resent;
         report->errors += status.disconnections + status.protocol_errors;
         const char *error = hf_client_error(load->connections[i].client);

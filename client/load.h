@@ -42,7 +42,7 @@ struct hf_load_report {
     uint64_t errors;     /* broken connections and protocol errors after the first connection */
     uint64_t unanswered; /* orders sent without an answer at the end */
     uint64_t unsent;     /* orders that were due and never sent, because all frames were in flight */
-    uint64_t answered, frames, frames_resent, connections_made;
+    uint64_t answered, frames, frames_resent, connections_made, sessions_resumed, sessions_replaced;
     uint64_t verbs_dropped;
     struct hf_load_verbs settle, result, ship, cancel;
     double seconds;

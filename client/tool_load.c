@@ -121,10 +121,11 @@ static json_t *report_json(const struct hf_load_report *report)
         (json_int_t)report->unanswered, "unsent", (json_int_t)report->unsent, "seconds", report->seconds, "orders_per_s",
         (double)(report->answered - report->busy) / seconds, "granted_per_s", (double)report->granted / seconds, "response_us",
         latencies(&report->response), "service_us", latencies(&report->service), "granted_us", latencies(&report->granted_response));
-    json_t *more = json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:s}", "frames", (json_int_t)report->frames, "frames_resent",
-                             (json_int_t)report->frames_resent, "connections_made", (json_int_t)report->connections_made, "settle",
-                             verbs(&report->settle), "result", verbs(&report->result), "ship", verbs(&report->ship), "cancel",
-                             verbs(&report->cancel), "last_error", report->error);
+    json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:s}", "frames", (json_int_t)report->frames, "frames_resent",
+                             (json_int_t)report->frames_resent, "connections_made", (json_int_t)report->connections_made,
+                             "sessions_resumed", (json_int_t)report->sessions_resumed, "sessions_replaced",
+                             (json_int_t)report->sessions_replaced, "settle", verbs(&report->settle), "result", verbs(&report->result),
+                             "ship", verbs(&report->ship), "cancel", verbs(&report->cancel), "last_error", report->error);
     json_object_update(object, more);
     json_decref(more);
     return object;
