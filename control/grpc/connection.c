@@ -226,6 +226,10 @@ static void hf_grpc_connection_finish(struct hf_grpc_connection *connection)
     connection->half_shut = true;
     connection->shut_ns = hf_grpc_loop_now_ns(connection->worker->loop);
     shutdown(connection->watch.fd, SHUT_WR);
+    /* Its calls are over now, not when the client is done talking to nobody. */
+    if (connection->protocol)
+        connection->protocol->close(connection);
+    connection->protocol = NULL;
 }
 
 void hf_grpc_worker_flush(struct hf_grpc_worker *worker)

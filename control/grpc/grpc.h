@@ -5,9 +5,12 @@
  *
  * Threads: a server has one or more loops, each a thread of its own; a connection and its calls belong to one loop for life. Handlers run
  * on the loop's thread and must not block. Every function here that takes a call belongs to that thread, except the ones that say "any
- * thread". Another thread that has an answer posts a task (hf_grpc_post) which then runs on the loop. Memory: a call lives until its stream
- * is over, `done` has returned and everybody who kept it has dropped it. Everything a client can make grow is bounded by struct
- * hf_grpc_options; what does not fit is answered RESOURCE_EXHAUSTED or closed, and counted. Failure: 0 or a negative HF_GRPC_E_*.
+ * thread". Another thread that has an answer posts a task (hf_grpc_post) which then runs on the loop.
+ *
+ * Memory: a call lives until its stream is over, `done` has returned and everybody who kept it has dropped it. Everything a client can make
+ * grow is bounded by struct hf_grpc_options; what does not fit is answered RESOURCE_EXHAUSTED or closed, and counted.
+ *
+ * Failure: 0 or a negative HF_GRPC_E_*.
  */
 #ifndef HF_CONTROL_GRPC_GRPC_H
 #define HF_CONTROL_GRPC_GRPC_H
@@ -88,21 +91,25 @@ struct hf_grpc_task {
     void (*run)(struct hf_grpc_task *task);
 };
 
-/*
- * What the application does for one method. Unset callbacks are skipped.
- *   start      headers came; here metadata can be judged. Finishing the call here is allowed.
- *   message    one request message. Unary and server streaming: exactly once, after the client has ended its side; the message lives as
- * long as the call. Client and bidirectional streaming: once a message; it lives until `message` returns. half_close the client has sent
- * everything (after the last `message`). writable   after HF_GRPC_E_FULL: the send queue has room. done       once, last: the call is over,
- * finished or not. `code` is how it ended: CANCELLED for a reset or a lost connection, DEADLINE_EXCEEDED when the deadline came first. Kept
- * calls still exist; sending on them says HF_GRPC_E_ENDED.
- */
+/* What the application does for one method. Callbacks that are not set are skipped. */
 struct hf_grpc_method {
     const char *name; /* as in the service's descriptor */
+
+    /* Headers came; here metadata can be judged. Finishing the call here is allowed. */
     void (*start)(struct hf_grpc_call *call, void *context);
+
+    /* One request message. Unary and server streaming: exactly once, after the client has ended its side; the message lives as long as the
+     * call. Client and bidirectional streaming: once a message; it lives until this returns. */
     void (*message)(struct hf_grpc_call *call, const ProtobufCMessage *message, void *context);
+
+    /* The client has sent everything; after the last `message`. */
     void (*half_close)(struct hf_grpc_call *call, void *context);
+
+    /* After HF_GRPC_E_FULL: the send queue has room. */
     void (*writable)(struct hf_grpc_call *call, void *context);
+
+    /* Once, last: the call is over, finished or not. `code` is how it ended: CANCELLED for a reset or a lost connection, DEADLINE_EXCEEDED
+     * when the deadline came first. Kept calls still exist; sending on them says HF_GRPC_E_ENDED. */
     void (*done)(struct hf_grpc_call *call, enum hf_grpc_code code, void *context);
 };
 
@@ -128,7 +135,7 @@ struct hf_http_handler;
 
 /* 0 or NULL means the default in brackets. Times in milliseconds. */
 struct hf_grpc_options {
-    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH */
+    const char *const *listen; /* tcp://HOST:PORT (a name's first address; port 0: any free one), unix://PATH */
     unsigned listen_count;
     unsigned loops;                                            /* [1] */
     mode_t unix_mode;                                          /* of the socket file [0600] */

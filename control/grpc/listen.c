@@ -39,7 +39,11 @@ static int hf_grpc_split_host(char *text, char **host, char **port)
 
 static int hf_grpc_bind_tcp(const struct addrinfo *address, uint16_t *port)
 {
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } bound = {.in6 = {0}};
     socklen_t bytes = sizeof bound;
     int one = 1, fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -47,14 +51,13 @@ static int hf_grpc_bind_tcp(const struct addrinfo *address, uint16_t *port)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (address->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, address->ai_addr, address->ai_addrlen) || listen(fd, SOMAXCONN) || getsockname(fd, (struct sockaddr *)&bound, &bytes)) {
+    if (bind(fd, address->ai_addr, address->ai_addrlen) || listen(fd, SOMAXCONN) || getsockname(fd, &bound.any, &bytes)) {
         int failed = errno;
         close(fd);
         errno = failed;
         return -1;
     }
-    *port = bound.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&bound)->sin6_port)
-                                        : ntohs(((struct sockaddr_in *)&bound)->sin_port);
+    *port = ntohs(bound.any.sa_family == AF_INET6 ? bound.in6.sin6_port : bound.in.sin_port);
     return fd;
 }
 

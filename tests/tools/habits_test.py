@@ -100,10 +100,13 @@ class Checking(unittest.TestCase):
             'client/offline_replay.c': '#include "persist/p.h"\n#include "engine/e.h"\n',
             'server/main.c': '#include "persist/p.h"\n#include "net/n.h"\n',
             'bench/b.c': '#include "engine/e.h"\n#include "server/s.h"\n',
+            'control/grpc/g.c': '#include "ring/atomics.h"\n#include "wire/w.h"\n#include "control/c.h"\n',
+            'control/c.c': '#include "control/grpc/g.h"\n#include "wire/w.h"\n',
             'tests/net/n_test.c': '#include "server/s.h"\n',
             'tests/server/s_test.c': '#include "server/s.h"\n',
         }
-        expected = [('client/load.c', 1), ('engine/a.c', 2), ('tests/net/n_test.c', 1), ('wire/w.h', 1)]
+        expected = [('client/load.c', 1), ('control/grpc/g.c', 2), ('control/grpc/g.c', 3), ('engine/a.c', 2), ('tests/net/n_test.c', 1),
+                    ('wire/w.h', 1)]
         self.assertEqual(self.problems('imports', files), expected)
 
     def test_the_oracle_knows_the_wire_formats_alone(self):
