@@ -443,7 +443,8 @@ static void run_ahead(struct hf_shard *shard)
     gather(shard);
     begin(shard);
     for (uint32_t i = 0; i < count; i++)
-        admit(shard, &tasks[i]);
+        if (!refuse_full(shard, &tasks[i])) /* gathered, perhaps, before the log was full */
+            admit(shard, &tasks[i]);
     run_admitted(shard);
 }
 

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "persist/log_p.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/node.h"
+#include "server/shard.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,6 +71,85 @@ static void a_port_in_use_is_exit_5_whoever_has_it_and_with_any_number_of_shards
     }
 }
 
+/* ---- a shard turned by hand ---- */
+
+enum { DEFINITIONS = 1500, DEFINITION_BYTES = sizeof(struct hf_command) + sizeof(struct hf_line), LATER_MS = 200 };
+
+static uint64_t hand_ns = 1800000000000000000u;
+
+static uint64_t hand_clock(void *context)
+{
+    (void)context;
+    return hand_ns;
+}
+
+static const struct hf_clock hand = {.wall_ns = hand_clock, .monotonic_ns = hand_clock};
+
+/* Ends the threads that would turn the shard and drain its log, and gives it a port of this thread's and a clock that stands. */
+static struct hf_shard *take_over(struct hf_node *node)
+{
+    struct hf_shard *shard = node->shards[0];
+    hf_store_release_u32(&node->finished, 1);
+    hf_shard_join(shard);
+    pthread_join(node->drainer, NULL);
+    node->drainer_started = false;
+    hf_net_destroy(shard->net);
+    const char *listen = "tcp://127.0.0.1:0";
+    struct hf_net_options net = {
+        .listen = &listen, .listen_count = 1, .shard_count = 1, .partitions = node->partitions, .term = node->term};
+    assert_int_equal(hf_net_create(&net, &shard->net), 0);
+    hf_engine_time_start(&node->time, &hand, hf_engine_last_time_ns(node->engine));
+    return shard;
+}
+
+static struct hf_request definitions_of_one_sku(void)
+{
+    struct hf_request request = {.commands = calloc(DEFINITIONS, DEFINITION_BYTES),
+                                 .answers = calloc(DEFINITIONS, sizeof(struct hf_answer))};
+    struct hf_sku sku = {{0, 0}};
+    assert_true(request.commands && request.answers && hf_sku_from_text("apple", 5, &sku));
+    for (unsigned i = 0; i < DEFINITIONS; i++) {
+        struct hf_command *command = (struct hf_command *)(void *)(request.commands + i * DEFINITION_BYTES);
+        *command = (struct hf_command){.length = DEFINITION_BYTES,
+                                       .opcode = HF_DEFINE_SKU,
+                                       .version = HF_COMMAND_VERSION,
+                                       .id = hf_id_make(hf_route(&sku), hand_ns / 1000000, i + 1),
+                                       .line_count = 1};
+        *(struct hf_line *)(void *)(command + 1) = (struct hf_line){.sku = sku};
+    }
+    request.command_bytes = DEFINITIONS * DEFINITION_BYTES;
+    request.command_count = request.left = DEFINITIONS;
+    return request;
+}
+
+/* A batch is gathered before the log fills up and would be run after it: what would write is answered, never stepped. */
+static void commands_gathered_before_the_log_was_full_are_refused_when_it_stays_full(void **state)
+{
+    (void)state;
+    struct hf_server_options options = small_options(1);
+    options.drainer = HF_DRAINER_THREAD;
+    struct hf_node *node = start(&options);
+    struct hf_shard *shard = take_over(node);
+    struct hf_request request = definitions_of_one_sku();
+    shard->received = (struct hf_queue){.first = &request, .last = &request, .count = 1};
+    hf_shard_turn(shard);
+    uint64_t records = shard->executor->counters.records, position = hf_log_buffer_position(node->buffer);
+    assert_true(records > 0 && shard->ahead_count > 0 && shard->received.count == 1);
+    hf_store_relaxed_u32(&node->log->watermark, 2);
+    hf_shard_turn(shard);
+    assert_true(shard->ahead_count > 0 && shard->counters.busy == 0);
+    hand_ns += LATER_MS * UINT64_C(1000000);
+    hf_shard_turn(shard);
+    assert_int_equal(request.left, 0);
+    assert_int_equal(shard->executor->counters.records, records);
+    assert_true(hf_log_buffer_position(node->buffer) == position);
+    assert_int_equal(shard->executor->counters.results[HF_OK] + shard->counters.busy, DEFINITIONS);
+    free(request.commands);
+    free(request.answers);
+    hf_node_destroy(node);
+    hf_memory_free(node);
+}
+
 static int make_directory(void **state)
 {
     (void)state;
@@ -89,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_most_shards_that_options_allow_do_start),
         cmocka_unit_test(a_port_in_use_is_exit_5_whoever_has_it_and_with_any_number_of_shards),
+        cmocka_unit_test(commands_gathered_before_the_log_was_full_are_refused_when_it_stays_full),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
