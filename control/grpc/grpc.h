@@ -145,7 +145,7 @@ struct hf_grpc_options {
     size_t memory_max_bytes;                                   /* of one loop: messages, queues, unpacked messages [256 MiB] */
     size_t message_max_bytes;                                  /* uncompressed [4 MiB] */
     size_t header_list_max_bytes;                              /* RFC 9113 6.5.2 [16 KiB, at most 60 KiB] */
-    size_t send_queue_max_bytes;                               /* of one call; it may exceed it by one message [256 KiB] */
+    size_t send_queue_max_bytes;                               /* of one call; it may exceed it by one message [64 KiB] */
     size_t compress_min_bytes;                                 /* smaller messages are not compressed [512] */
     uint32_t stream_window_bytes;                              /* [256 KiB] */
     uint32_t connection_window_bytes;                          /* [1 MiB] */

@@ -32,7 +32,7 @@ static void hf_grpc_default_limits(struct hf_grpc_options *options)
     hf_grpc_default_size(&options->memory_max_bytes, 256u << 20);
     hf_grpc_default_size(&options->message_max_bytes, 4u << 20);
     hf_grpc_default_size(&options->header_list_max_bytes, 16 * 1024);
-    hf_grpc_default_size(&options->send_queue_max_bytes, 256 * 1024);
+    hf_grpc_default_size(&options->send_queue_max_bytes, 64 * 1024);
     hf_grpc_default_size(&options->compress_min_bytes, 512);
     if (options->unix_mode == 0)
         options->unix_mode = 0600;
