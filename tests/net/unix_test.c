@@ -138,9 +138,11 @@ static void a_path_that_is_too_long_gets_a_short_one(void **state)
         snprintf(used, sizeof used, "%s", hf_net_path(first, 0));
         assert_true(strlen(used) <= 107 && exists(used));
         assert_int_equal(strcmp(used, long_address + strlen("unix://")) == 0, bytes == 107);
-        /* The same long path meets the same short one. */
-        assert_int_equal(create(long_address, &second), HF_E_IO);
-        assert_non_null(strstr(hf_net_error(), "in use"));
+        if (bytes > 107) {
+            /* The same long path meets the same short one. */
+            assert_int_equal(create(long_address, &second), HF_E_IO);
+            assert_non_null(strstr(hf_net_error(), "in use"));
+        }
         hf_net_destroy(first);
         assert_false(exists(used));
     }
