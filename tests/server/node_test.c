@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "persist/log_p.h"
+#include "persist/backend_sim.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/node.h"
@@ -31,14 +31,20 @@ static struct hf_server_options small_options(uint32_t shards)
     return options;
 }
 
-static struct hf_node *start(const struct hf_server_options *options)
+static struct hf_node *start_on(const struct hf_server_options *options, struct hf_sim_disk *disk)
 {
     struct hf_node *node = hf_memory_zeroed(sizeof *node);
     assert_non_null(node);
+    node->world.disk = disk;
     int code = hf_node_start(node, options, error, sizeof error);
     if (code != 0)
         fail_msg("%d: %s", code, error);
     return node;
+}
+
+static struct hf_node *start(const struct hf_server_options *options)
+{
+    return start_on(options, NULL);
 }
 
 static void stop(struct hf_node *node)
@@ -73,7 +79,7 @@ static void a_port_in_use_is_exit_5_whoever_has_it_and_with_any_number_of_shards
 
 /* ---- a shard turned by hand ---- */
 
-enum { DEFINITIONS = 1500, DEFINITION_BYTES = sizeof(struct hf_command) + sizeof(struct hf_line), LATER_MS = 200 };
+enum { DEFINITIONS = 1500, DEFINITION_BYTES = sizeof(struct hf_command) + sizeof(struct hf_line), FILL_BYTES = 64 * 1024, LATER_MS = 200 };
 
 static uint64_t hand_ns = 1800000000000000000u;
 
@@ -118,8 +124,22 @@ static struct hf_request definitions_of_one_sku(void)
         *(struct hf_line *)(void *)(command + 1) = (struct hf_line){.sku = sku};
     }
     request.command_bytes = DEFINITIONS * DEFINITION_BYTES;
-    request.command_count = request.left = DEFINITIONS;
+    request.command_count = DEFINITIONS;
+    request.left = DEFINITIONS + 1; /* no port lent it: it never gets its last answer, so that none will send it */
     return request;
+}
+
+/* Uses up the log's space, on a disk that gives no more. */
+static void fill_log(struct hf_node *node, struct hf_sim_disk *disk)
+{
+    hf_sim_disk_set_capacity(disk, 1);
+    while (hf_log_watermark(node->log) < 2) {
+        struct hf_log_claim claim = hf_log_buffer_claim(node->buffer, FILL_BYTES);
+        memset(claim.memory, 0, claim.bytes);
+        *(struct hf_record *)(void *)claim.memory = (struct hf_record){.length = FILL_BYTES};
+        hf_log_buffer_commit(node->buffer, &claim);
+        assert_true(hf_log_drain(node->log, hand_ns) >= 0);
+    }
 }
 
 /* A batch is gathered before the log fills up and would be run after it: what would write is answered, never stepped. */
@@ -128,19 +148,20 @@ static void commands_gathered_before_the_log_was_full_are_refused_when_it_stays_
     (void)state;
     struct hf_server_options options = small_options(1);
     options.drainer = HF_DRAINER_THREAD;
-    struct hf_node *node = start(&options);
+    options.log_ahead_bytes = 1 << 20;
+    struct hf_sim_disk *disk = hf_sim_disk_new(&(struct hf_sim_options){.seed = 1});
+    struct hf_node *node = start_on(&options, disk);
     struct hf_shard *shard = take_over(node);
     struct hf_request request = definitions_of_one_sku();
     shard->received = (struct hf_queue){.first = &request, .last = &request, .count = 1};
     hf_shard_turn(shard);
+    fill_log(node, disk);
     uint64_t records = shard->executor->counters.records, position = hf_log_buffer_position(node->buffer);
-    assert_true(records > 0 && shard->ahead_count > 0 && shard->received.count == 1);
-    hf_store_relaxed_u32(&node->log->watermark, 2);
     hf_shard_turn(shard);
-    assert_true(shard->ahead_count > 0 && shard->counters.busy == 0);
+    assert_true(records > 0 && shard->ahead_count > 0 && shard->received.count == 1 && shard->counters.busy == 0);
     hand_ns += LATER_MS * UINT64_C(1000000);
     hf_shard_turn(shard);
-    assert_int_equal(request.left, 0);
+    assert_int_equal(request.left, 1);
     assert_int_equal(shard->executor->counters.records, records);
     assert_true(hf_log_buffer_position(node->buffer) == position);
     assert_int_equal(shard->executor->counters.results[HF_OK] + shard->counters.busy, DEFINITIONS);
@@ -148,6 +169,7 @@ static void commands_gathered_before_the_log_was_full_are_refused_when_it_stays_
     free(request.answers);
     hf_node_destroy(node);
     hf_memory_free(node);
+    hf_sim_disk_free(disk);
 }
 
 static int make_directory(void **state)
