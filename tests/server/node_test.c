@@ -79,7 +79,13 @@ static void a_port_in_use_is_exit_5_whoever_has_it_and_with_any_number_of_shards
 
 /* ---- a shard turned by hand ---- */
 
-enum { DEFINITIONS = 1500, DEFINITION_BYTES = sizeof(struct hf_command) + sizeof(struct hf_line), FILL_BYTES = 64 * 1024, LATER_MS = 200 };
+enum {
+    DEFINITIONS = 1500,
+    DEFINITION_BYTES = sizeof(struct hf_command) + sizeof(struct hf_line),
+    ANSWER_BYTES = sizeof(struct hf_answer),
+    FILL_BYTES = 64 * 1024,
+    LATER_MS = 200
+};
 
 static uint64_t hand_ns = 1800000000000000000u;
 
@@ -110,8 +116,7 @@ static struct hf_shard *take_over(struct hf_node *node)
 
 static struct hf_request definitions_of_one_sku(void)
 {
-    struct hf_request request = {.commands = calloc(DEFINITIONS, DEFINITION_BYTES),
-                                 .answers = calloc(DEFINITIONS, sizeof(struct hf_answer))};
+    struct hf_request request = {.commands = calloc(DEFINITIONS, DEFINITION_BYTES), .answers = calloc(DEFINITIONS, ANSWER_BYTES)};
     struct hf_sku sku = {{0, 0}};
     assert_true(request.commands && request.answers && hf_sku_from_text("apple", 5, &sku));
     for (unsigned i = 0; i < DEFINITIONS; i++) {
