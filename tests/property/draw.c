@@ -43,7 +43,7 @@ void hf_draw_begin(struct hf_draw *draw, uint64_t seed, struct hf_setting *setti
 
 static struct hf_sku sku_number(uint64_t number)
 {
-    char text[17];
+    char text[17] = {0};
     struct hf_sku sku;
     int bytes = snprintf(text, sizeof text, "sku%llu", (unsigned long long)number);
     hf_sku_from_text(text, (size_t)bytes, &sku);

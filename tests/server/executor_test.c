@@ -418,7 +418,7 @@ static void a_word_taken_after_a_claim_in_the_middle_keeps_its_newer_position(vo
 {
     struct bench *bench = *state;
     struct hf_executor *executor = bench->executors[1];
-    struct one first, again, other, cancel = {{0}};
+    struct one first = {{0}}, again, other = {{0}}, cancel = {{0}};
     uint64_t random = 9;
     struct hf_command *command = place_begin(first.command, sku_in(2, 0), 60000, START_NS, &random);
     for (unsigned line = 0; line < 25; line++)

@@ -49,8 +49,9 @@ static size_t keep(const void *from, uint32_t size)
 {
     if (bytes_used + size > bytes_room) {
         bytes_room = (bytes_used + size) * 2;
-        bytes = realloc(bytes, bytes_room);
-        assert(bytes);
+        uint8_t *grown = realloc(bytes, bytes_room);
+        assert(grown);
+        bytes = grown;
     }
     memcpy(bytes + bytes_used, from, size);
     bytes_used += size;
@@ -106,8 +107,9 @@ static void add_record(const struct hf_record *record, size_t offset, uint64_t e
     const struct hf_command *command = sim_history_command(record);
     if (count == room) {
         room = room ? room * 2 : 4096;
-        entries = realloc(entries, room * sizeof *entries);
-        assert(entries);
+        struct sim_entry *grown = realloc(entries, room * sizeof *entries);
+        assert(grown);
+        entries = grown;
     }
     assert(count < SLOTS / 2);
     bool client = hf_opcode_family(command->opcode) <= HF_FAMILY_ORDER;

@@ -152,7 +152,7 @@ static int run_many(uint64_t from, uint64_t count, uint64_t jobs)
 static int run_twice(uint64_t from, uint64_t count)
 {
     struct sim_result result;
-    uint64_t hashes[TWICE_MAX];
+    uint64_t hashes[TWICE_MAX] = {0};
     int differing = 0;
     for (unsigned round = 0; round < 2; round++)
         for (uint64_t i = 0; i < count; i++) {

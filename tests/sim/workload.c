@@ -75,7 +75,7 @@ static void extend(uint16_t type, const char *text)
 
 static struct hf_sku sku_of(unsigned number)
 {
-    char text[17];
+    char text[17] = {0};
     struct hf_sku sku;
     int bytes = snprintf(text, sizeof text, "sku-%u", number);
     hf_sku_from_text(text, (size_t)bytes, &sku);
