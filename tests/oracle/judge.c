@@ -120,7 +120,7 @@ static uint64_t judge_stock(const struct hf_view *view, const struct hf_command 
         return hf_bit(HF_BAD_ARGUMENT);
     /* An adjustment by nothing may be one too few. */
     uint64_t loose = command->opcode == HF_ADJUST && command->body.stock.value == 0 ? hf_bit(HF_BAD_ARGUMENT) : 0;
-    if (command->opcode == HF_ADJUST && !has_extension(command, HF_EXT_REASON, &bytes))
+    if (command->opcode == HF_ADJUST && (!has_extension(command, HF_EXT_REASON, &bytes) || bytes == 0))
         return loose | hf_bit(HF_BAD_EXTENSION);
     if (command->opcode == HF_SET && set_reserved(command))
         return hf_bit(HF_RESERVED_NOT_ZERO);
