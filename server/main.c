@@ -72,6 +72,7 @@ static int serve(const struct hf_server_options *options)
     }
     puts("ready");
     fflush(stdout);
+    hf_node_ready(node);
     notify("READY=1");
     while (sigwait(&waited, &received) != 0)
         ;

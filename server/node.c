@@ -1,5 +1,6 @@
 #include "server/node.h"
 
+#include "control/api/control.h"
 #include "server/listen.h"
 #include "server/log_line.h"
 #include "server/memory.h"
@@ -7,6 +8,8 @@
 #include "server/service.h"
 #include "server/shard.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -348,6 +351,77 @@ static int make_shards(struct hf_node *node, char *error, size_t error_bytes)
     return code == 0 ? 0 : fail(code, error, error_bytes, "%s", hf_net_error());
 }
 
+/* ---- the control plane ---- */
+
+static uint64_t control_now_ns(void *context)
+{
+    return hf_engine_time_now(&((struct hf_node *)context)->time);
+}
+
+/* Where its threads may run: where no shard is pinned. False: anywhere. */
+static bool control_cpus(const struct hf_node *node, cpu_set_t *out)
+{
+    bool pinned = false;
+    if (sched_getaffinity(0, sizeof *out, out) != 0)
+        return false;
+    for (unsigned i = 0; i < node->shard_count; i++) {
+        if (node->shards[i]->cpu < 0)
+            continue;
+        pinned = true;
+        CPU_CLR((unsigned)node->shards[i]->cpu, out);
+    }
+    return pinned && CPU_COUNT(out) > 0;
+}
+
+static int make_control(struct hf_node *node)
+{
+    const char *listen[HF_LISTEN_MAX];
+    struct hf_control_options options = {
+        .listen = listen,
+        .listen_count = node->options.control_count,
+        .shard_count = node->shard_count,
+        .partitions = node->partitions,
+        .now_ns = control_now_ns,
+        .context = node,
+    };
+    if (node->options.control_count == 0)
+        return 0;
+    for (unsigned i = 0; i < node->options.control_count; i++)
+        listen[i] = node->options.control[i];
+    options.pinned = control_cpus(node, &options.cpus);
+    int code = hf_control_create(&options, &node->control);
+    for (unsigned i = 0; i < node->shard_count && code == 0; i++)
+        node->shards[i]->exchange = hf_control_exchange(node->control);
+    return code;
+}
+
+static int start_control(struct hf_node *node, char *error, size_t error_bytes)
+{
+    if (!node->control)
+        return 0;
+    int code = hf_control_start(node->control);
+    if (code != 0 && !node->options.control_chosen && code == HF_E_USAGE) {
+        hf_log_line_write(HF_LEVEL_WARN, "no control socket: its path is too long; give --control",
+                          (struct hf_log_line_field[]){hf_field_text("address", node->options.control[0])}, 1);
+        return 0;
+    }
+    if (code != 0)
+        return fail(code, error, error_bytes, "--control %s: %s", node->options.control[0],
+                    code == HF_E_USAGE ? "cannot be listened on; a path has at most 107 bytes" : strerror(errno));
+    for (unsigned i = 0; i < node->options.control_count; i++) {
+        hf_listen_settle(node->options.control[i], hf_control_port(node->control, i), NULL);
+        hf_log_line_write(HF_LEVEL_INFO, "control listening",
+                          (struct hf_log_line_field[]){hf_field_text("address", node->options.control[i])}, 1);
+    }
+    return 0;
+}
+
+void hf_node_ready(struct hf_node *node)
+{
+    if (node->control)
+        hf_control_ready(node->control);
+}
+
 static void *drainer_main(void *context)
 {
     struct hf_node *node = context;
@@ -407,6 +481,8 @@ static void end_threads(struct hf_node *node)
             hf_shard_join(node->shards[i]);
     hf_service_destroy(node->service);
     node->service = NULL;
+    hf_control_destroy(node->control);
+    node->control = NULL;
     if (node->drainer_started)
         pthread_join(node->drainer, NULL);
     node->drainer_started = false;
@@ -438,10 +514,17 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
         return code;
     }
     place_shards(node);
-    code = start_threads(node);
+    code = make_control(node);
+    if (code == 0)
+        code = start_threads(node);
     if (code != 0) {
         hf_node_destroy(node);
         return fail(code, error, error_bytes, "threads could not be started");
+    }
+    code = start_control(node, error, error_bytes);
+    if (code != 0) {
+        hf_node_destroy(node);
+        return code;
     }
     say_started(node);
     return 0;
@@ -452,6 +535,8 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes)
 {
     hf_store_release_u32(&node->stopping, 1);
+    if (node->control)
+        hf_control_drain(node->control);
     for (int waited = 0; hf_load_acquire_u32(&node->drained) < node->shard_count && waited < STOP_WAIT_MS; waited++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (hf_load_acquire_u32(&node->drained) < node->shard_count)

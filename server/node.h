@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+struct hf_control;
 struct hf_executor;
 struct hf_shard;
 struct hf_sim_disk;
@@ -45,6 +46,7 @@ struct hf_node {
     unsigned shard_count;
     struct hf_shard *shards[HF_SHARDS_MAX];
     struct hf_service *service;
+    struct hf_control *control; /* NULL: none was asked for */
     struct hf_engine_time time;
     struct hf_log_info info;
     uint64_t term, replay_ns;
@@ -62,6 +64,9 @@ struct hf_node {
 /* Opens, replays, starts a term, binds ports and starts the threads. *node is zero but for `world`. 0, or an enum hf_error with one
  * sentence in error[], and nothing is left. */
 int hf_node_start(struct hf_node *node, const struct hf_server_options *options, char *error, size_t error_bytes);
+
+/* What was started serves: health of the control plane says so. */
+void hf_node_ready(struct hf_node *node);
 
 /* Drains and stops cleanly: answers what is in flight, seals the log. 0 or HF_E_IO. */
 int hf_node_stop(struct hf_node *node, char *error, size_t error_bytes);

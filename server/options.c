@@ -21,6 +21,7 @@ _Static_assert(sizeof(enum hf_idle) == sizeof(unsigned), "choices are stored as 
 static const struct hf_option table[] = {
     {"data", "DIR", "data directory; made and formatted when missing or empty", AT(data), HF_OPTION_PATH, .least = 1},
     {"listen", "ADDRESS", "where clients connect, up to 16 times [tcp://127.0.0.1:7420]", AT(listen), HF_OPTION_LISTEN},
+    {"control", "ADDRESS", "where gRPC is served, tcp or unix, up to 16 times [unix://DIR/control.sock]", AT(control), HF_OPTION_CONTROL},
     {"shards", "N", "engine threads [online cores - 1, at least 1]", AT(shards), HF_OPTION_COUNT32, .least = 1, .most = HF_SHARDS_MAX},
     {"cpus", "LIST", "cores for the shards in their order, like 1,2 or 4-7 [chosen]", AT(cpus), HF_OPTION_CPUS},
     {"partitions", "P", "of a new directory, a power of two [256]; 0: what the directory says", AT(partitions), HF_OPTION_COUNT32,
@@ -99,13 +100,15 @@ const struct hf_option *hf_option_find(const char *name, size_t bytes)
 
 bool hf_option_is_list(const struct hf_option *option)
 {
-    return option->kind == HF_OPTION_LISTEN || option->kind == HF_OPTION_CPUS;
+    return option->kind == HF_OPTION_LISTEN || option->kind == HF_OPTION_CONTROL || option->kind == HF_OPTION_CPUS;
 }
 
 void hf_option_clear(const struct hf_option *option, struct hf_server_options *options)
 {
     if (option->kind == HF_OPTION_LISTEN)
         options->listen_count = 0;
+    else if (option->kind == HF_OPTION_CONTROL)
+        options->control_count = 0;
     else if (option->kind == HF_OPTION_CPUS)
         options->cpu_count = 0;
 }
@@ -242,6 +245,20 @@ static int listen_take(const char *text, struct hf_server_options *options, char
     return 0;
 }
 
+static int control_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
+{
+    enum hf_carrier carrier = hf_listen_carrier(text);
+    if (!hf_listen_valid(text) || (carrier != HF_CARRIER_TCP && carrier != HF_CARRIER_UNIX))
+        return expected(error, bytes, "an address like tcp://127.0.0.1:7421 or unix:///run/holdfast.sock", text);
+    if (options->control_count == HF_LISTEN_MAX) {
+        snprintf(error, bytes, "more than %d addresses; leave some out", HF_LISTEN_MAX);
+        return HF_E_USAGE;
+    }
+    snprintf(options->control[options->control_count++], HF_LISTEN_BYTES, "%s", text);
+    options->control_chosen = true;
+    return 0;
+}
+
 int hf_option_take(const struct hf_option *option, const char *text, struct hf_server_options *options, char *error, size_t error_bytes)
 {
     void *field = (char *)options + option->offset;
@@ -253,6 +270,8 @@ int hf_option_take(const struct hf_option *option, const char *text, struct hf_s
         return path_take(text, field, error, error_bytes);
     case HF_OPTION_LISTEN:
         return listen_take(text, options, error, error_bytes);
+    case HF_OPTION_CONTROL:
+        return control_take(text, options, error, error_bytes);
     case HF_OPTION_CPUS:
         return cpus_take(text, options, error, error_bytes);
     case HF_OPTION_SWITCH:
@@ -330,6 +349,16 @@ static int flags_take(int argc, char *const *argv, struct hf_server_options *opt
     return 0;
 }
 
+static int reach_check(const struct hf_server_options *options, const char *address, char *error, size_t bytes)
+{
+    if (options->insecure_listen || hf_listen_is_loopback(address))
+        return 0;
+    snprintf(error, bytes,
+             "%s can be reached from other machines and there is no authentication; listen on 127.0.0.1, or say --insecure-listen",
+             address);
+    return HF_E_USAGE;
+}
+
 /* What no single value shows. */
 static int options_check(const struct hf_server_options *options, char *error, size_t bytes)
 {
@@ -345,17 +374,23 @@ static int options_check(const struct hf_server_options *options, char *error, s
     else if (options->cpu_count && options->cpu_count < options->shards)
         snprintf(error, bytes, "cpus names %u cores for %u shards; name one for each shard", options->cpu_count, options->shards);
     else {
-        for (uint32_t i = 0; i < options->listen_count; i++)
-            if (!options->insecure_listen && !hf_listen_is_loopback(options->listen[i])) {
-                snprintf(
-                    error, bytes,
-                    "%s can be reached from other machines and there is no authentication; listen on 127.0.0.1, or say --insecure-listen",
-                    options->listen[i]);
-                return HF_E_USAGE;
-            }
-        return 0;
+        int status = 0;
+        for (uint32_t i = 0; i < options->listen_count && status == 0; i++)
+            status = reach_check(options, options->listen[i], error, bytes);
+        for (uint32_t i = 0; i < options->control_count && status == 0; i++)
+            status = reach_check(options, options->control[i], error, bytes);
+        return status;
     }
     return HF_E_USAGE;
+}
+
+/* The control socket stands in the data directory unless something else was asked for. */
+static void control_default(struct hf_server_options *options)
+{
+    if (options->control_chosen || options->data[0] == '\0')
+        return;
+    int bytes = snprintf(options->control[0], HF_LISTEN_BYTES, "unix://%s/control.sock", options->data);
+    options->control_count = bytes < HF_LISTEN_BYTES;
 }
 
 int hf_server_options_parse(int argc, char *const *argv, struct hf_server_options *options, char *error, size_t error_bytes)
@@ -375,6 +410,7 @@ int hf_server_options_parse(int argc, char *const *argv, struct hf_server_option
         if (status == 0)
             status = flags_take(argc, argv, options, error, error_bytes);
     }
+    control_default(options);
     return status != 0 ? status : options_check(options, error, error_bytes);
 }
 

@@ -33,6 +33,9 @@ struct hf_server_options {
     char config[HF_PATH_BYTES];
     uint32_t listen_count;
     char listen[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* checked by hf_listen_valid() */
+    uint32_t control_count;
+    char control[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* of the control plane: tcp or unix; 0: none */
+    bool control_chosen;                          /* false: control[0] is what nobody asked for */
     uint32_t cpu_count;                          /* 0: the shell chooses */
     uint32_t cpus[HF_CPUS_MAX];
     uint32_t shards;     /* 1 to HF_SHARDS_MAX */

@@ -7,6 +7,7 @@
 enum hf_option_kind {
     HF_OPTION_PATH,
     HF_OPTION_LISTEN,
+    HF_OPTION_CONTROL,
     HF_OPTION_CPUS,
     HF_OPTION_COUNT32,
     HF_OPTION_COUNT64,

@@ -1,5 +1,6 @@
 #include "server/shard.h"
 
+#include "control/api/exchange.h"
 #include "server/cycles.h"
 #include "server/log_line.h"
 #include "server/memory.h"
@@ -13,6 +14,7 @@
 
 enum {
     REQUESTS_A_TURN = 256,
+    CONTROL_A_TURN = 64,
     BATCHES_A_TURN = 16,
     LANES_A_TURN = 32,
     IDLE_TURNS_SPUN = 4,
@@ -96,10 +98,21 @@ static uint32_t pack_answers(struct hf_request *request)
     return to;
 }
 
+/* No session has the number 0: the request is the control plane's, with one command, and stands in its item. */
+static void answer_control(struct hf_shard *shard, struct hf_request *request)
+{
+    shard->from_control--;
+    hf_exchange_give(shard->exchange, (struct hf_exchange_item *)(void *)((char *)request - offsetof(struct hf_exchange_item, engine)));
+}
+
 static void send_answer(struct hf_shard *shard, struct hf_request *request)
 {
     shard->counters.answers += request->command_count;
     shard->counters.answer_wait_ns_sum += shard->now_ns - request->received_ns;
+    if (request->session == 0) {
+        answer_control(shard, request);
+        return;
+    }
     hf_net_answer(shard->net, request, pack_answers(request));
 }
 
@@ -330,6 +343,33 @@ static unsigned run_forwarded(struct hf_shard *shard)
 
 /* ---- requests ---- */
 
+_Static_assert(sizeof(struct hf_request) <= HF_EXCHANGE_ENGINE_BYTES, "a request stands in its item");
+
+static unsigned receive_control(struct hf_shard *shard, bool accept)
+{
+    struct hf_exchange_item *items[CONTROL_A_TURN];
+    unsigned count = shard->exchange ? hf_exchange_take(shard->exchange, shard->number, items, CONTROL_A_TURN) : 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct hf_request *request = (struct hf_request *)(void *)items[i]->engine;
+        *request = (struct hf_request){
+            .commands = (uint8_t *)items[i]->command,
+            .command_bytes = items[i]->command->length,
+            .command_count = 1,
+            .left = 1,
+            .answers = (uint8_t *)items[i]->answer,
+            .received_ns = shard->now_ns,
+        };
+        shard->from_control++;
+        if (accept) {
+            push(&shard->received, request);
+            continue;
+        }
+        refuse(shard, &(struct hf_task){.command = items[i]->command, .answer = items[i]->answer}, HF_DRAINING, 0);
+        answer_control(shard, request);
+    }
+    return count;
+}
+
 static unsigned receive(struct hf_shard *shard)
 {
     struct hf_request *requests[REQUESTS_A_TURN];
@@ -338,6 +378,7 @@ static unsigned receive(struct hf_shard *shard)
     unsigned count = hf_net_receive(shard->net, shard->now_ns, !stopping, HF_DRAINING, requests, REQUESTS_A_TURN);
     for (unsigned i = 0; i < count; i++)
         push(&shard->received, requests[i]);
+    count += receive_control(shard, !stopping);
     shard->counters.cycles_receive += hf_cycles() - began;
     return count;
 }
@@ -524,7 +565,7 @@ static void idle(struct hf_shard *shard)
 
 static bool nothing_in_flight(struct hf_shard *shard)
 {
-    uint32_t outstanding = shard->service.outstanding;
+    uint32_t outstanding = shard->service.outstanding + shard->from_control;
     for (unsigned other = 0; other < shard->node->shard_count; other++)
         outstanding += shard->to[other].outstanding;
     return outstanding == 0 && !shard->received.first && shard->ahead_count == 0 && !shard->waiting.first &&

@@ -1,0 +1,258 @@
+#include "control/api/control.h"
+
+#include "control/api/verbs.h"
+#include "wire/error.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    HF_CONTROL_ITEMS = 1024,
+    HF_CONTROL_MESSAGE_BYTES = 1 << 20,
+    HF_CONTROL_GRACE_MS = 500,
+    HF_CONTROL_TABLES = 4,
+    HF_CONTROL_METHODS = 16,
+    HF_CONTROL_LISTEN_MAX = 16,
+};
+
+extern const unsigned char hf_api_descriptors[];
+extern const size_t hf_api_descriptors_bytes;
+
+/* One service: what the handlers get as their context. */
+struct hf_control_service {
+    struct hf_control *control;
+    const struct hf_verb_table *table;
+    struct hf_grpc_method methods[HF_CONTROL_METHODS];
+    struct hf_grpc_service service;
+};
+
+struct hf_control {
+    struct hf_control_options options;
+    const char *listen[HF_CONTROL_LISTEN_MAX];
+    struct hf_grpc_server *server;
+    struct hf_exchange *exchange;
+    struct hf_control_service services[HF_CONTROL_TABLES];
+    bool started, draining;
+    _Alignas(8) uint8_t scratch[HF_COMMAND_BYTES_MAX]; /* the loop's */
+};
+
+/* ---- a call ---- */
+
+static const struct hf_verb *hf_control_verb(const struct hf_control_service *service, const char *path)
+{
+    const char *method = strrchr(path, '/') + 1;
+    for (unsigned i = 0; i < service->table->count; i++)
+        if (strcmp(service->table->verbs[i].method, method) == 0)
+            return &service->table->verbs[i];
+    return NULL;
+}
+
+static struct hf_control *hf_control_of(const struct hf_grpc_call *call)
+{
+    return hf_grpc_user(call);
+}
+
+static void hf_control_answered(struct hf_grpc_task *task)
+{
+    struct hf_exchange_item *item = (struct hf_exchange_item *)(void *)((char *)task - offsetof(struct hf_exchange_item, task));
+    struct hf_grpc_call *call = item->call;
+    const struct hf_verb *verb = item->verb;
+    if (!hf_grpc_ended(call)) {
+        uint16_t result = item->answer->result;
+        if (result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
+            verb->answer(call, item->command, item->answer);
+        else
+            hf_refuse_answer(call, item->command, item->answer);
+    }
+    hf_exchange_finished(hf_control_of(call)->exchange, item);
+}
+
+/* The item with a copy of the command and room for its answer, in the call's memory. */
+static struct hf_exchange_item *hf_control_item(struct hf_grpc_call *call, const struct hf_draft *draft)
+{
+    struct hf_exchange_item *item = hf_grpc_alloc(call, sizeof *item);
+    struct hf_command *command = hf_grpc_alloc(call, draft->command->length);
+    struct hf_answer *answer = hf_grpc_alloc(call, hf_answer_bytes_max(draft->command));
+    if (!item || !command || !answer)
+        return NULL;
+    memcpy(command, draft->command, draft->command->length);
+    item->task.run = hf_control_answered;
+    item->call = call;
+    item->command = command;
+    item->answer = answer;
+    return item;
+}
+
+static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    struct hf_control_service *service = context;
+    struct hf_control *control = service->control;
+    const struct hf_verb *verb = hf_control_verb(service, hf_grpc_path(call));
+    struct hf_draft draft;
+    hf_grpc_set_user(call, control);
+    hf_draft_begin(&draft, control->scratch, control->options.now_ns(control->options.context), 0);
+    verb->ask(&draft, message);
+    if (draft.result != HF_OK) {
+        hf_refuse_call(call, draft.result, draft.field, draft.what);
+        return;
+    }
+    struct hf_exchange_item *item = hf_control_item(call, &draft);
+    if (!item) {
+        hf_answer_no_memory(call);
+        return;
+    }
+    item->verb = verb;
+    item->shard = hf_partition(draft.route, control->options.partitions) % control->options.shard_count;
+    if (!hf_exchange_submit(control->exchange, item))
+        hf_refuse_call(call, HF_BUSY, NULL, "too many calls are waiting");
+}
+
+/* ---- the server ---- */
+
+/* Whoever may read and write the process's files may steer it: its own user and root. */
+static bool hf_control_admit(void *context, const struct hf_grpc_peer *peer)
+{
+    (void)context;
+    return !peer->is_unix || peer->uid == geteuid() || peer->uid == 0;
+}
+
+static void hf_control_thread(void *context, unsigned loop)
+{
+    const struct hf_control *control = context;
+    char name[16];
+    snprintf(name, sizeof name, "hf-control-%u", loop % 100);
+    pthread_setname_np(pthread_self(), name);
+    if (control->options.pinned)
+        pthread_setaffinity_np(pthread_self(), sizeof control->options.cpus, &control->options.cpus);
+}
+
+static int hf_control_add(struct hf_control *control, unsigned i, const struct hf_verb_table *table)
+{
+    struct hf_control_service *service = &control->services[i];
+    service->control = control;
+    service->table = table;
+    assert(table->count <= HF_CONTROL_METHODS);
+    for (unsigned m = 0; m < table->count; m++)
+        service->methods[m] = (struct hf_grpc_method){.name = table->verbs[m].method, .message = hf_control_message};
+    service->service = (struct hf_grpc_service){
+        .descriptor = table->descriptor, .methods = service->methods, .method_count = table->count, .context = service};
+    return hf_grpc_server_add_service(control->server, &service->service);
+}
+
+static int hf_control_error(int failed)
+{
+    return failed == HF_GRPC_E_USAGE ? HF_E_USAGE : failed == HF_GRPC_E_MEMORY ? HF_E_MEMORY : failed != 0 ? HF_E_IO : 0;
+}
+
+static int hf_control_make_server(struct hf_control *control)
+{
+    const struct hf_verb_table *const tables[HF_CONTROL_TABLES] = {&hf_verbs_catalog, &hf_verbs_inventory, &hf_verbs_orders,
+                                                                   &hf_verbs_admin};
+    struct hf_grpc_options options = {
+        .listen = control->options.listen,
+        .listen_count = control->options.listen_count,
+        .message_max_bytes = HF_CONTROL_MESSAGE_BYTES,
+        .thread_start = hf_control_thread,
+        .admit = hf_control_admit,
+        .context = control,
+    };
+    int failed = hf_grpc_server_create(&options, &control->server);
+    if (!failed)
+        failed = hf_grpc_server_add_descriptors(control->server, hf_api_descriptors, hf_api_descriptors_bytes);
+    for (unsigned i = 0; i < HF_CONTROL_TABLES && !failed; i++)
+        failed = hf_control_add(control, i, tables[i]);
+    if (!failed)
+        failed = hf_grpc_server_add_health(control->server);
+    if (!failed)
+        failed = hf_grpc_server_add_reflection(control->server);
+    return hf_control_error(failed);
+}
+
+static void hf_control_health(struct hf_control *control, bool serving)
+{
+    hf_grpc_health_set(control->server, "", serving);
+    for (unsigned i = 0; i < HF_CONTROL_TABLES; i++)
+        hf_grpc_health_set(control->server, control->services[i].table->descriptor->name, serving);
+}
+
+int hf_control_create(const struct hf_control_options *options, struct hf_control **out)
+{
+    struct hf_control *control = calloc(1, sizeof *control);
+    if (!control)
+        return HF_E_MEMORY;
+    control->options = *options;
+    if (options->listen_count > HF_CONTROL_LISTEN_MAX) {
+        free(control);
+        return HF_E_USAGE;
+    }
+    memcpy(control->listen, options->listen, options->listen_count * sizeof control->listen[0]);
+    control->options.listen = control->listen;
+    int code = hf_exchange_create(options->shard_count, options->items_max ? options->items_max : HF_CONTROL_ITEMS, &control->exchange);
+    if (code == 0)
+        code = hf_control_make_server(control);
+    if (code != 0) {
+        hf_control_destroy(control);
+        return code;
+    }
+    hf_control_health(control, false);
+    *out = control;
+    return 0;
+}
+
+struct hf_exchange *hf_control_exchange(struct hf_control *control)
+{
+    return control->exchange;
+}
+
+int hf_control_start(struct hf_control *control)
+{
+    int code = hf_exchange_start(control->exchange, control->options.pinned ? &control->options.cpus : NULL);
+    if (code == 0)
+        code = hf_control_error(hf_grpc_server_start(control->server));
+    control->started = code == 0;
+    return code;
+}
+
+uint16_t hf_control_port(const struct hf_control *control, unsigned listener)
+{
+    return hf_grpc_server_port(control->server, listener);
+}
+
+void hf_control_ready(struct hf_control *control)
+{
+    hf_control_health(control, true);
+}
+
+void hf_control_drain(struct hf_control *control)
+{
+    hf_control_health(control, false);
+    hf_grpc_server_drain(control->server, HF_CONTROL_GRACE_MS);
+    control->draining = true;
+}
+
+/* Answers that were just posted still have to reach their clients. */
+static void hf_control_linger(const struct hf_control *control)
+{
+    for (int waited = 0; waited < HF_CONTROL_GRACE_MS && hf_grpc_server_connections(control->server) > 0; waited++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+void hf_control_destroy(struct hf_control *control)
+{
+    if (!control)
+        return;
+    if (control->exchange)
+        hf_exchange_stop(control->exchange);
+    if (control->started && control->draining)
+        hf_control_linger(control);
+    if (control->started)
+        hf_grpc_server_stop(control->server);
+    if (control->server)
+        hf_grpc_server_destroy(control->server);
+    if (control->exchange)
+        hf_exchange_destroy(control->exchange);
+    free(control);
+}

@@ -1,0 +1,216 @@
+#include "control/api/exchange.h"
+
+#include "ring/spsc.h"
+#include "wire/error.h"
+#include "wire/result.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    HF_PUMP_BATCH = 64,
+    HF_PUMP_NAP_NS = 30000,
+    HF_PUMP_NAPS_SHORT = 200, /* then what is waited for takes long */
+    HF_PUMP_NAP_LONG_NS = 500000,
+    HF_PUMP_SLACK_NS = 1000,
+};
+
+struct hf_exchange_lane {
+    struct hf_spsc *asked, *answered;
+    uint32_t outstanding; /* the loop's: never more than `answered` holds */
+};
+
+struct hf_exchange {
+    unsigned shard_count;
+    struct hf_exchange_lane *lanes;
+    int wake; /* eventfd: the pump sleeps on it while nothing is out */
+    struct hf_atomic_u64 submitted;
+    uint64_t collected; /* the pump's */
+    struct hf_atomic_u32 stop;
+    pthread_t pump;
+    bool started;
+    pthread_mutex_t lock; /* of the list of what is out */
+    struct hf_exchange_item *first;
+};
+
+static struct hf_spsc *hf_exchange_ring(uint32_t items_max)
+{
+    size_t bytes = hf_spsc_bytes(items_max, sizeof(struct hf_exchange_item *));
+    void *memory = bytes ? aligned_alloc(HF_CACHE_PAD_BYTES, (bytes + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES * HF_CACHE_PAD_BYTES)
+                         : NULL;
+    return memory ? hf_spsc_init(memory, items_max, sizeof(struct hf_exchange_item *), 0) : NULL;
+}
+
+int hf_exchange_create(unsigned shard_count, uint32_t items_max, struct hf_exchange **out)
+{
+    struct hf_exchange *exchange = calloc(1, sizeof *exchange);
+    if (!exchange)
+        return HF_E_MEMORY;
+    exchange->shard_count = shard_count;
+    exchange->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    exchange->lanes = calloc(shard_count, sizeof *exchange->lanes);
+    pthread_mutex_init(&exchange->lock, NULL);
+    bool good = exchange->lanes != NULL;
+    for (unsigned i = 0; good && i < shard_count; i++) {
+        exchange->lanes[i].asked = hf_exchange_ring(items_max);
+        exchange->lanes[i].answered = hf_exchange_ring(items_max);
+        good = exchange->lanes[i].asked && exchange->lanes[i].answered;
+    }
+    if (good && exchange->wake >= 0) {
+        *out = exchange;
+        return 0;
+    }
+    hf_exchange_destroy(exchange);
+    return good ? HF_E_IO : HF_E_MEMORY;
+}
+
+static void hf_exchange_wake(struct hf_exchange *exchange)
+{
+    /* It fails only when the count is full, and then the pump is awake. */
+    (void)!write(exchange->wake, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+/* ---- the loop's side ---- */
+
+bool hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_item *item)
+{
+    struct hf_exchange_lane *lane = &exchange->lanes[item->shard];
+    if (lane->outstanding >= hf_spsc_capacity(lane->answered))
+        return false;
+    hf_grpc_keep(item->call);
+    lane->outstanding++;
+    pthread_mutex_lock(&exchange->lock);
+    item->before = NULL;
+    item->after = exchange->first;
+    if (item->after)
+        item->after->before = item;
+    exchange->first = item;
+    pthread_mutex_unlock(&exchange->lock);
+    uint32_t put = hf_spsc_put(lane->asked, &item, 1, sizeof item);
+    assert(put == 1); /* no more are in the ring than are outstanding */
+    (void)put;
+    hf_add_release_u64(&exchange->submitted, 1);
+    hf_exchange_wake(exchange);
+    return true;
+}
+
+void hf_exchange_finished(struct hf_exchange *exchange, struct hf_exchange_item *item)
+{
+    exchange->lanes[item->shard].outstanding--;
+    pthread_mutex_lock(&exchange->lock);
+    if (item->before)
+        item->before->after = item->after;
+    else
+        exchange->first = item->after;
+    if (item->after)
+        item->after->before = item->before;
+    pthread_mutex_unlock(&exchange->lock);
+    hf_grpc_drop(item->call);
+}
+
+/* ---- the shards' side ---- */
+
+unsigned hf_exchange_take(struct hf_exchange *exchange, unsigned shard, struct hf_exchange_item **out, unsigned max)
+{
+    return hf_spsc_get(exchange->lanes[shard].asked, out, max, sizeof *out);
+}
+
+void hf_exchange_give(struct hf_exchange *exchange, struct hf_exchange_item *item)
+{
+    uint32_t put = hf_spsc_put(exchange->lanes[item->shard].answered, &item, 1, sizeof item);
+    assert(put == 1); /* room was reserved by `outstanding` */
+    (void)put;
+}
+
+/* ---- the pump ---- */
+
+static void hf_exchange_post(struct hf_exchange_item *item)
+{
+    item->posted = true;
+    hf_grpc_post(item->call, &item->task);
+}
+
+static unsigned hf_exchange_collect(struct hf_exchange *exchange)
+{
+    unsigned all = 0;
+    for (unsigned shard = 0; shard < exchange->shard_count; shard++) {
+        struct hf_exchange_item *items[HF_PUMP_BATCH];
+        uint32_t count = hf_spsc_get(exchange->lanes[shard].answered, items, HF_PUMP_BATCH, sizeof items[0]);
+        for (uint32_t i = 0; i < count; i++)
+            hf_exchange_post(items[i]);
+        all += count;
+    }
+    exchange->collected += all;
+    return all;
+}
+
+static void *hf_exchange_pump(void *context)
+{
+    struct hf_exchange *exchange = context;
+    uint64_t woken;
+    pthread_setname_np(pthread_self(), "hf-pump");
+    prctl(PR_SET_TIMERSLACK, (unsigned long)HF_PUMP_SLACK_NS, 0, 0, 0);
+    for (unsigned idle = 0; hf_load_acquire_u32(&exchange->stop) == 0;) {
+        if (hf_exchange_collect(exchange) != 0) {
+            idle = 0;
+        } else if (hf_load_acquire_u64(&exchange->submitted) == exchange->collected) {
+            struct pollfd wait = {.fd = exchange->wake, .events = POLLIN};
+            poll(&wait, 1, -1);
+            (void)!read(exchange->wake, &woken, sizeof woken);
+            idle = 0;
+        } else {
+            nanosleep(&(struct timespec){.tv_nsec = idle++ < HF_PUMP_NAPS_SHORT ? HF_PUMP_NAP_NS : HF_PUMP_NAP_LONG_NS}, NULL);
+        }
+    }
+    return NULL;
+}
+
+int hf_exchange_start(struct hf_exchange *exchange, const cpu_set_t *cpus)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    if (cpus)
+        pthread_attr_setaffinity_np(&attributes, sizeof *cpus, cpus);
+    exchange->started = pthread_create(&exchange->pump, &attributes, hf_exchange_pump, exchange) == 0;
+    pthread_attr_destroy(&attributes);
+    return exchange->started ? 0 : HF_E_MEMORY;
+}
+
+void hf_exchange_stop(struct hf_exchange *exchange)
+{
+    if (!exchange->started)
+        return;
+    hf_store_release_u32(&exchange->stop, 1);
+    hf_exchange_wake(exchange);
+    pthread_join(exchange->pump, NULL);
+    exchange->started = false;
+    while (hf_exchange_collect(exchange) != 0)
+        ;
+    pthread_mutex_lock(&exchange->lock);
+    for (struct hf_exchange_item *item = exchange->first; item; item = item->after) {
+        if (item->posted)
+            continue;
+        *item->answer = (struct hf_answer){.length = sizeof *item->answer, .opcode = item->command->opcode, .result = HF_DRAINING};
+        hf_exchange_post(item);
+    }
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+void hf_exchange_destroy(struct hf_exchange *exchange)
+{
+    for (unsigned i = 0; exchange->lanes && i < exchange->shard_count; i++) {
+        free(exchange->lanes[i].asked);
+        free(exchange->lanes[i].answered);
+    }
+    free(exchange->lanes);
+    if (exchange->wake >= 0)
+        close(exchange->wake);
+    pthread_mutex_destroy(&exchange->lock);
+    free(exchange);
+}
