@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#ifdef HF_DPDK
+#include "net/dpdk/port.h"
+#endif
 #include "net/frame.h"
 #include "net/net_p.h"
 
@@ -501,8 +504,37 @@ void hf_net_stop_accepting(struct hf_net *net)
 
 /* ---- Beginning and end ---- */
 
-/* The transport that serves addresses of this kind, made when first asked for. io_uring is the first: it can wait for the other one's. */
-static int hf_net_transport(struct hf_net *net, const struct hf_net_options *options, bool loopback, struct hf_transport **out)
+/* Of transports, io_uring is the first: it can wait for the others. TCP stands for all that it serves. */
+static enum hf_carrier hf_net_kind(const char *address)
+{
+    enum hf_carrier carrier = hf_address_carrier(address);
+    return carrier == HF_CARRIER_LOOPBACK || carrier == HF_CARRIER_DPDK ? carrier : HF_CARRIER_TCP;
+}
+
+static int hf_net_make_transport(enum hf_carrier kind, const struct hf_transport_options *options, struct hf_transport **out)
+{
+    if (kind == HF_CARRIER_LOOPBACK)
+        return hf_loopback_create(options, out);
+    if (kind == HF_CARRIER_DPDK)
+#ifdef HF_DPDK
+        return hf_dpdk_create(options, out);
+#else
+        return hf_net_fail(HF_E_USAGE, "this engine was built without DPDK; build it where libdpdk 22.11 or newer is (-Ddpdk=enabled)");
+#endif
+    return hf_uring_create(options, out);
+}
+
+static int hf_net_listen(enum hf_carrier kind, struct hf_transport *transport, const char *address)
+{
+#ifdef HF_DPDK
+    if (kind == HF_CARRIER_DPDK)
+        return hf_dpdk_listen(transport, address);
+#endif
+    return kind == HF_CARRIER_LOOPBACK ? hf_loopback_listen(transport, address) : hf_uring_listen(transport, address);
+}
+
+/* The transport that serves addresses of this kind, made when first asked for. */
+static int hf_net_transport(struct hf_net *net, const struct hf_net_options *options, enum hf_carrier kind, struct hf_transport **out)
 {
     struct hf_transport_options given = {.outbox = &net->outbox,
                                          .connections = &net->connections,
@@ -513,29 +545,32 @@ static int hf_net_transport(struct hf_net *net, const struct hf_net_options *opt
                                                     : options->shard == 0 ? HF_PORT_FIRST
                                                                           : HF_PORT_JOINED};
     struct hf_transport *transport = NULL;
-    int error = loopback ? hf_loopback_create(&given, &transport) : hf_uring_create(&given, &transport);
+    int error = hf_net_make_transport(kind, &given, &transport);
     if (error)
         return error;
-    if (loopback)
-        transport->carrier = HF_CARRIER_LOOPBACK;
+    transport->carrier = kind;
     net->transports[net->transport_count++] = transport;
-    if (loopback && net->transport_count > 1)
+    if (kind == HF_CARRIER_LOOPBACK && net->transport_count > 1)
         error = net->transports[0]->ops->watch(net->transports[0], hf_loopback_event_fd(transport));
     *out = transport;
     return error;
 }
 
-static int hf_net_listen_all(struct hf_net *net, const struct hf_net_options *options, bool loopback)
+static int hf_net_listen_all(struct hf_net *net, const struct hf_net_options *options, enum hf_carrier kind)
 {
-    struct hf_transport *transport = NULL;
+    struct hf_transport *transport = NULL, *waits = NULL;
     unsigned index = 0;
     for (unsigned i = 0; i < options->listen_count; i++) {
         const char *address = options->listen[i];
-        if ((hf_address_carrier(address) == HF_CARRIER_LOOPBACK) != loopback)
+        if (hf_net_kind(address) != kind)
             continue;
-        int error = transport ? 0 : hf_net_transport(net, options, loopback, &transport);
+        int error = 0;
+        if (kind == HF_CARRIER_DPDK && net->transport_count == 0)
+            error = hf_net_transport(net, options, HF_CARRIER_TCP, &waits);
+        if (!error && !transport)
+            error = hf_net_transport(net, options, kind, &transport);
         if (!error)
-            error = loopback ? hf_loopback_listen(transport, address) : hf_uring_listen(transport, address);
+            error = hf_net_listen(kind, transport, address);
         if (error)
             return error;
         net->listeners[i].transport = transport;
@@ -571,8 +606,10 @@ static int hf_net_set_up(struct hf_net *net, const struct hf_net_options *option
     net->outbox.context = net;
     net->session_idle_ns = options->session_idle_ns ? options->session_idle_ns : 60 * 1000000000ull;
     net->listener_count = options->listen_count;
-    error = hf_net_listen_all(net, options, false);
-    return error ? error : hf_net_listen_all(net, options, true);
+    error = hf_net_listen_all(net, options, HF_CARRIER_TCP);
+    if (!error)
+        error = hf_net_listen_all(net, options, HF_CARRIER_DPDK);
+    return error ? error : hf_net_listen_all(net, options, HF_CARRIER_LOOPBACK);
 }
 
 int hf_net_create(const struct hf_net_options *options, struct hf_net **out)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char unix_scheme[] = "unix://", tcp_scheme[] = "tcp://", udp_scheme[] = "udp://";
+static const char unix_scheme[] = "unix://", tcp_scheme[] = "tcp://", udp_scheme[] = "udp://", dpdk_scheme[] = "dpdk://";
 
 static bool begins(const char *text, const char *with)
 {
@@ -16,6 +16,7 @@ enum hf_carrier hf_listen_carrier(const char *address)
 {
     return begins(address, unix_scheme)     ? HF_CARRIER_UNIX
            : begins(address, udp_scheme)    ? HF_CARRIER_UDP
+           : begins(address, dpdk_scheme)   ? HF_CARRIER_DPDK
            : begins(address, "loopback://") ? HF_CARRIER_LOOPBACK
                                             : HF_CARRIER_TCP;
 }
@@ -60,6 +61,9 @@ bool hf_listen_valid(const char *address)
     char host[HF_LISTEN_BYTES];
     if (strlen(address) + strlen("65535") > HF_LISTEN_BYTES)
         return false;
+    /* What stands behind it is the device's matter, and judged when it is opened. */
+    if (begins(address, dpdk_scheme))
+        return address[sizeof dpdk_scheme - 1] != '\0';
     return begins(address, unix_scheme) ? address[sizeof unix_scheme - 1] != '\0' : split(address, host, sizeof host);
 }
 
@@ -81,6 +85,10 @@ bool hf_listen_is_loopback(const char *address)
 
 void hf_listen_own(const char *shared, unsigned number, char out[HF_LISTEN_BYTES])
 {
+    if (begins(shared, dpdk_scheme)) {
+        snprintf(out, HF_LISTEN_BYTES, "%s", shared);
+        return;
+    }
     bool is_unix = begins(shared, unix_scheme);
     const char *end = is_unix ? shared + strlen(shared) : strrchr(shared, ':');
     int length = (int)(end - shared);
@@ -94,7 +102,7 @@ void hf_listen_own(const char *shared, unsigned number, char out[HF_LISTEN_BYTES
 
 void hf_listen_settle(char address[HF_LISTEN_BYTES], uint16_t port, const char *path)
 {
-    char *colon = strrchr(address, ':');
+    char *colon = begins(address, dpdk_scheme) ? NULL : strrchr(address, ':');
     if (path)
         snprintf(address, HF_LISTEN_BYTES, "%s%s", unix_scheme, path);
     else if (colon && colon[1 + strspn(colon + 1, "0")] == '\0')

@@ -11,7 +11,8 @@
 /* Longest address with its end: unix:// and a path. */
 enum { HF_LISTEN_BYTES = 1040 };
 
-/* tcp://HOST:PORT and udp://HOST:PORT with an IPv4 address, an IPv6 address in brackets or localhost; unix://PATH. */
+/* tcp://HOST:PORT and udp://HOST:PORT with an IPv4 address, an IPv6 address in brackets or localhost; unix://PATH;
+ * dpdk:// and something. */
 bool hf_listen_valid(const char *address);
 /* Nobody on another machine can reach it. */
 bool hf_listen_is_loopback(const char *address);

@@ -1,0 +1,20 @@
+/* dpdk://DEVICE-ARGS?ip=ADDRESS/PREFIX&port=PORT[&gateway=ADDRESS][&vlan=ID][&mtu=BYTES][&huge=yes], taken apart. Pure; any thread.
+ *
+ * DEVICE-ARGS is what DPDK's --vdev takes (net_tap0,iface=hf0) or a PCI address (0000:03:00.0). ip and gateway may stand there several
+ * times, for IPv4 and IPv6. */
+#ifndef HF_NET_DPDK_DEVICE_H
+#define HF_NET_DPDK_DEVICE_H
+
+#include "net/dpdk/ip.h"
+
+struct hf_device {
+    char name[256]; /* the DEVICE-ARGS */
+    bool virtual;   /* of --vdev */
+    bool huge;      /* huge pages are asked for */
+    struct hf_ip_options ip;
+};
+
+/* 0, or HF_E_USAGE with hf_net_error() set. The mac is left zero: the device has it. */
+int hf_device_parse(const char *address, struct hf_device *out);
+
+#endif

@@ -1,0 +1,13 @@
+/* A transport of datagrams over a DPDK device. The device and EAL are made by whoever creates it; all else belongs to the shard's thread.
+ * A process can have one. */
+#ifndef HF_NET_DPDK_PORT_H
+#define HF_NET_DPDK_PORT_H
+
+#include "net/dpdk/ip.h"
+
+/* As the other transports (transport.h): 0 or an enum hf_error with hf_net_error() set. HF_E_USAGE: no such address, a second device, or
+ * several shards; HF_E_IO: EAL or the device refused. */
+int hf_dpdk_create(const struct hf_transport_options *options, struct hf_transport **out);
+int hf_dpdk_listen(struct hf_transport *transport, const char *address);
+
+#endif
