@@ -17,8 +17,11 @@
 
 enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50, HF_DATAGRAM_SOCKET_BYTES = 8 << 20 };
 
-static const char *const hf_schemes[HF_CARRIERS] = {
-    [HF_CARRIER_TCP] = "tcp://", [HF_CARRIER_UNIX] = "unix://", [HF_CARRIER_UDP] = "udp://", [HF_CARRIER_DPDK] = "dpdk://", [HF_CARRIER_LOOPBACK] = "loopback://"};
+static const char *const hf_schemes[HF_CARRIERS] = {[HF_CARRIER_TCP] = "tcp://",
+                                                    [HF_CARRIER_UNIX] = "unix://",
+                                                    [HF_CARRIER_UDP] = "udp://",
+                                                    [HF_CARRIER_DPDK] = "dpdk://",
+                                                    [HF_CARRIER_LOOPBACK] = "loopback://"};
 
 enum hf_carrier hf_address_carrier(const char *address)
 {

@@ -17,7 +17,8 @@ struct hf_net;
 enum hf_carrier { HF_CARRIER_TCP, HF_CARRIER_UNIX, HF_CARRIER_UDP, HF_CARRIER_DPDK, HF_CARRIER_LOOPBACK, HF_CARRIERS };
 
 struct hf_net_options {
-    const char *const *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH, udp://HOST:PORT, dpdk://..., loopback://NAME[:PORT] for tests */
+    const char *const
+        *listen; /* tcp://HOST:PORT (port 0: any free one), unix://PATH, udp://HOST:PORT, dpdk://..., loopback://NAME[:PORT] for tests */
     unsigned listen_count;
     bool insecure_listen; /* non-loopback addresses are allowed */
     bool shared_port;     /* SO_REUSEPORT: several shards listen on it, shard 0 first: it is refused if another process does */
