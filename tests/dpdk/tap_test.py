@@ -1,0 +1,91 @@
+"""dpdk:// over a tap device in a network namespace of its own: Linux's stack is the peer, and the other programs are what they are elsewhere.
+
+Nothing outside the namespace is touched; with it the device is gone.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
+
+from harness import EndTest, main, run_tool  # noqa: E402  (the harness stands in the folder beside)
+
+INSIDE = 'HF_TEST_IN_NAMESPACE'
+DEVICE = 'dpdk://net_tap0,iface=hf0?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
+FOUR, SIX = 'udp://10.9.0.2:7000', 'udp://[fd00:9::2]:7000'
+
+
+def run(*words, status=0):
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                          check=False)
+    if done.returncode != status:
+        raise AssertionError(f'{" ".join(words)}: exit {done.returncode}\n{done.stdout}')
+    return done.stdout
+
+
+def enter_namespace():
+    """Runs this file again in a network of its own; who is not root is root in there alone."""
+    if os.environ.get(INSIDE):
+        run('ip', 'link', 'set', 'lo', 'up')
+        return
+    user = [] if os.geteuid() == 0 else ['--user', '--map-root-user']
+    os.environ[INSIDE] = '1'
+    os.execvp('unshare', ['unshare', '--net', *user, sys.executable, *sys.argv])
+
+
+class Tap(EndTest):
+    def start_on_tap(self, device=DEVICE):
+        engine = self.start('--listen', device, '--insecure-listen')
+        run('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'hf0')
+        run('ip', 'address', 'add', 'fd00:9::1/64', 'dev', 'hf0', 'nodad')
+        run('ip', 'link', 'set', 'hf0', 'up')
+        return engine
+
+    def test_linux_finds_pings_and_trades_with_it_over_ipv4_and_ipv6(self):
+        engine = self.start_on_tap()
+        run('ip', 'route', 'flush', 'cache')
+        for address in ('10.9.0.2', 'fd00:9::2'):
+            self.assertIn('5 received, 0% packet loss', run('ping', '-c', '5', '-i', '0.01', '-W', '10', address))
+        self.assertIn('1 received, 0% packet loss', run('ping', '-c', '1', '-s', '1472', '-M', 'do', '-W', '10', '10.9.0.2'))
+        neighbours = run('ip', 'neighbour', 'show', 'dev', 'hf0')
+        for address in ('10.9.0.2', 'fd00:9::2'):
+            self.assertRegex(neighbours, re.escape(address) + r' lladdr \S+ (router )?(REACHABLE|DELAY|STALE|PROBE)')
+        # Nobody answers for an address that is not there, nor where all would.
+        run('ping', '-c', '1', '-W', '0.2', '10.9.0.3', status=1)
+        run('ping', '-c', '1', '-W', '0.2', '-b', '10.9.0.255', status=1)
+
+        self.stock(engine, 4, 1000000)
+        acked = os.path.join(self.directory, 'acked')
+        for address in (FOUR, SIX):
+            found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8,
+                             '--settle', 20, '--cancel', 20, *(['--acked', acked] if address == FOUR else []))
+            self.assertEqual(found.status, 0, str(found))
+            self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
+        self.audit_clean(engine, acked)
+        net = self.tool(engine, 'status')['shards'][0]['net']
+        self.assertGreaterEqual(net['datagrams_in'], 200, net)
+        self.assertEqual([net[name] for name in ('bad_frame', 'bad_crc', 'datagrams_unsent')], [0, 0, 0], net)
+        state = self.digest(engine)
+        self.assertEqual(engine.stop(), 0)
+        self.assertEqual(len(engine.messages()), len(engine.log))
+        self.kept(state)
+        self.assertNotIn('hf0', run('ip', '-brief', 'link'))
+
+    def test_what_cannot_be_a_device_is_refused_with_a_sentence(self):
+        self.refused_start(2, 'dpdk://DEVICE-ARGS?ip=', options=('--listen', 'dpdk://net_tap0', '--insecure-listen'))
+        self.refused_start(2, "'vlan'", options=('--listen', DEVICE + '&vlan=4095', '--insecure-listen'))
+        self.refused_start(2, '--insecure-listen', options=('--listen', DEVICE))
+
+    def test_several_shards_are_refused_until_a_device_can_serve_them(self):
+        self.refused_start(2, '--shards 1', options=('--listen', DEVICE, '--insecure-listen'), shards=2)
+
+    def test_a_device_that_is_not_there_is_refused(self):
+        missing = DEVICE.replace('net_tap0,iface=hf0', 'net_af_packet0,iface=none')
+        self.refused_start(5, 'net_af_packet0', options=('--listen', missing, '--insecure-listen'))
+
+
+if __name__ == '__main__':
+    enter_namespace()
+    main()
