@@ -3,6 +3,7 @@
 #include "server/memory.h"
 #include "tests/sim/check.h"
 #include "tests/sim/history.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/network.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/threads.h"
@@ -14,7 +15,8 @@ static struct {
     struct hf_node *node;
     struct hf_server_options options;
     enum sim_process_state state;
-    bool stop_asked;
+    bool stop_asked, forged;
+    uint64_t refuse_memory;
     int code;
     char error[1024];
     uint64_t engine_ns, latest_ns;
@@ -79,7 +81,9 @@ uint64_t sim_process_disk_next_ns(void)
 static void *process_main(void *context)
 {
     struct hf_node *node = context;
+    sim_memory_refuse(process.refuse_memory);
     int code = hf_node_start(node, &process.options, process.error, sizeof process.error);
+    sim_memory_refuse(0);
     if (code != 0) {
         sim_note("start refused: %d", code);
         process.code = code;
@@ -112,9 +116,25 @@ void sim_process_start(const struct hf_server_options *options, const struct hf_
     process.options = *options;
     process.stop_asked = false;
     process.code = 0;
+    process.refuse_memory = 0;
     process.error[0] = 0;
     process.state = SIM_STARTING;
     sim_thread_start(process_main, process.node, "main");
+}
+
+void sim_process_refuse_memory(uint64_t nth)
+{
+    process.refuse_memory = nth;
+}
+
+void sim_process_forged(bool forged)
+{
+    process.forged = forged;
+}
+
+bool sim_process_is_forged(void)
+{
+    return process.forged;
 }
 
 void sim_process_stop(void)
@@ -145,6 +165,7 @@ void sim_process_kill(bool power)
 void sim_process_bury(void)
 {
     bool destroyed = process.state == SIM_REFUSED;
+    sim_memory_refuse(0);
     sim_threads_kill();
     sim_network_engine_gone();
     sim_history_process_died();

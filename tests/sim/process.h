@@ -20,6 +20,10 @@ void sim_process_begin(struct hf_sim_disk *disk);
 void sim_process_end(void);
 
 void sim_process_start(const struct hf_server_options *options, const struct hf_node_world *world);
+/* For the starts that follow: their `nth` request for memory is refused (0: none); what they recover is not what was made. */
+void sim_process_refuse_memory(uint64_t nth);
+void sim_process_forged(bool forged);
+bool sim_process_is_forged(void);
 /* Asks it to stop, as SIGTERM does. */
 void sim_process_stop(void);
 /* SIGKILL, or with the machine's power. */

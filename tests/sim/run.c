@@ -5,6 +5,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/process.h"
 #include "tests/sim/threads.h"
+#include "tests/sim/trials.h"
 #include "tests/sim/workload.h"
 #include "wire/error.h"
 
@@ -21,6 +22,7 @@ enum {
     QUIET_STEPS_MAX = 400000, /* without an answer, while there should be some */
     CALM_COMMANDS = 300,
     STATE_CHECK_STEPS = 2048,
+    TRIALS_LAST = 1,
     STARTS_MAX = 32, /* until one succeeds */
 };
 
@@ -155,6 +157,7 @@ static void draw(void)
     draw_options();
     draw_workload();
     draw_faults();
+    plan.options.prefault = sim_one_in(4);
     plan.step_ns_max = PICK(500, 5000, 100000);
     plan.restarts = RESTARTS_LEAST + (unsigned)sim_below(3);
     sim.yield_per_256 = (uint32_t)PICK(0, 16, 64, 128);
@@ -258,7 +261,10 @@ static void start_once(void)
     }
     if (plan.hostile && sim_one_in(6))
         (sim_one_in(2) ? hf_sim_disk_crash_after : hf_sim_disk_kill_after)(disk, 1 + sim_below(20));
-    sim_process_start(&plan.options, &plan.world);
+    struct hf_server_options options = plan.options;
+    if (restarts > 0 && sim_one_in(2))
+        options.partitions = 0; /* as nearly every start of an old directory */
+    sim_process_start(&options, &plan.world);
     while (sim_process_state() == SIM_STARTING && !sim.failed)
         step();
     if (sim_process_state() == SIM_UP && promise == HF_SIM_REFUSES)
@@ -364,13 +370,20 @@ static void run_until_ended(void)
         sim_process_kill(false);
 }
 
+static struct sim_trials trials(bool clean)
+{
+    return (struct sim_trials){.disk = disk, .options = &plan.options, .world = &plan.world, .step = step, .clean = clean};
+}
+
 static void restart_engine(void)
 {
+    bool clean = false;
     sim_check_state(true);
     restarts++;
     switch (sim_below(6)) {
     case 0:
         stop_engine();
+        clean = sim_process_state() == SIM_STOPPED;
         if (!sim.failed)
             sim_process_bury();
         break;
@@ -391,7 +404,14 @@ static void restart_engine(void)
     if (sim.failed)
         return;
     sim_check_log();
+    struct sim_trials with = trials(clean);
+    if (sim_one_in(2))
+        sim_trial(&with);
     hurt_at_rest();
+    if (sim_one_in(4) && !sim.failed)
+        sim_trial_look(&with);
+    if (sim.failed)
+        return;
     uint32_t before = plan.options.shards;
     draw_shards();
     if (plan.options.shards != before)
@@ -503,6 +523,11 @@ static void live(void)
         stop_engine();
         sim_process_bury();
         sim_check_log();
+        struct sim_trials with = trials(true);
+        for (unsigned i = 0; i < TRIALS_LAST && !sim.failed; i++)
+            sim_trial(&with);
+        if (!sim.failed)
+            sim_trial_look(&with);
     }
     if (!sim.failed) {
         start_engine();

@@ -1,6 +1,7 @@
 #include "tests/sim/threads.h"
 
 #include "tests/sim/process.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -217,6 +218,8 @@ int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attributes, void *(*entry)(void *), void *context)
 {
     (void)attributes;
+    if (sim_memory_refused())
+        return EAGAIN;
     *out = (pthread_t)sim_thread_start(entry, context, "thread") + 1;
     return 0;
 }
