@@ -22,7 +22,14 @@
 #include "net/net.h"
 #include "net/outbox.h"
 
-enum { HF_DPDK_BURST = 32, HF_DPDK_DESCRIPTORS = 512, HF_DPDK_MBUFS = 4095, HF_DPDK_CACHE = 250, HF_DPDK_MEMORY_MIB = 128 };
+enum {
+    HF_DPDK_BURST = 32,
+    HF_DPDK_BURSTS_MAX = 8,
+    HF_DPDK_DESCRIPTORS = 512,
+    HF_DPDK_MBUFS = 4095,
+    HF_DPDK_CACHE = 250,
+    HF_DPDK_MEMORY_MIB = 128
+};
 
 struct hf_dpdk {
     struct hf_transport transport;
@@ -230,8 +237,11 @@ static bool hf_dpdk_next(struct hf_transport *transport, struct hf_event *event)
     struct hf_dpdk *dpdk = hf_dpdk_of(transport);
     assert(!dpdk->lent);
     hf_dpdk_register(dpdk);
-    for (;;) {
+    for (unsigned bursts = 0;;) {
         if (dpdk->received_at == dpdk->received_count) {
+            /* A flood of what is no datagram must not hold the shard's loop. */
+            if (bursts++ == HF_DPDK_BURSTS_MAX)
+                return false;
             dpdk->received_at = 0;
             dpdk->received_count = rte_eth_rx_burst(dpdk->port, 0, dpdk->received, HF_DPDK_BURST);
             if (dpdk->received_count == 0)

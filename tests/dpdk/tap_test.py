@@ -1,4 +1,4 @@
-"""dpdk:// over a tap device in a network namespace of its own: Linux's stack is the peer, and the other programs are what they are elsewhere.
+"""dpdk:// over a tap device in a network namespace of its own: Linux's stack is the peer, the programs are what they are elsewhere.
 
 Nothing outside the namespace is touched; with it the device is gone.
 """
@@ -72,6 +72,15 @@ class Tap(EndTest):
         self.assertEqual(len(engine.messages()), len(engine.log))
         self.kept(state)
         self.assertNotIn('hf0', run('ip', '-brief', 'link'))
+
+    def test_a_flood_of_packets_for_nobody_leaves_others_served(self):
+        # A null device always has another packet of zeros.
+        engine = self.start('--listen', DEVICE.replace('net_tap0,iface=hf0', 'net_null0'), '--insecure-listen')
+        self.stock(engine, 4, 1000000)
+        found = self.tool(engine, 'load', '--skus', 4, '--rate', 0, '--orders', 50)
+        self.assertEqual((found['granted'], found['unanswered']), (50, 0), found)
+        self.audit_clean(engine)
+        self.assertEqual(engine.stop(), 0)
 
     def test_what_cannot_be_a_device_is_refused_with_a_sentence(self):
         self.refused_start(2, 'dpdk://DEVICE-ARGS?ip=', options=('--listen', 'dpdk://net_tap0', '--insecure-listen'))
