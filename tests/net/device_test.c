@@ -66,8 +66,7 @@ static void what_makes_no_sense_is_refused(void **state)
         "dpdk://net_tap0?ip=10.0.0.1/8&port=1&huge=maybe",
         "dpdk://net_tap0?ip=10.0.0.1/8&port=1&colour=red",
         "dpdk://net_tap0?ip=10.0.0.1/8&port=1&",
-        "dpdk://net_tap0?ip=1.0.0.1/8&ip=1.0.0.2/8&ip=1.0.0.3/8&ip=1.0.0.4/8&ip=1.0.0.5/8&ip=1.0.0.6/8&ip=1.0.0.7/8&ip=1.0.0.8/8&"
-        "ip=1.0.0.9/8&port=1",
+        "dpdk://net_tap0?port=1&ip=::1/8&ip=::2/8&ip=::3/8&ip=::4/8&ip=::5/8&ip=::6/8&ip=::7/8&ip=::8/8&ip=::9/8",
     };
     char longest[600];
     struct hf_device device;
