@@ -106,8 +106,9 @@ static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage
     }
     item->verb = verb;
     item->shard = hf_partition(draft.route, control->options.partitions) % control->options.shard_count;
-    if (!hf_exchange_submit(control->exchange, item))
-        hf_refuse_call(call, HF_BUSY, NULL, "too many calls are waiting");
+    uint16_t result = hf_exchange_submit(control->exchange, item);
+    if (result != HF_OK)
+        hf_refuse_call(call, result, NULL, result == HF_BUSY ? "too many calls are waiting" : NULL);
 }
 
 /* ---- the server ---- */

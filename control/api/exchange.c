@@ -35,7 +35,8 @@ struct hf_exchange {
     struct hf_atomic_u32 stop;
     pthread_t pump;
     bool started;
-    pthread_mutex_t lock; /* of the list of what is out */
+    pthread_mutex_t lock; /* of the list of what is out, and of `closed` */
+    bool closed;
     struct hf_exchange_item *first;
 };
 
@@ -78,26 +79,40 @@ static void hf_exchange_wake(struct hf_exchange *exchange)
 
 /* ---- the loop's side ---- */
 
-bool hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_item *item)
+/* False: the exchange has been stopped, and what is listed now would wait for ever. */
+static bool hf_exchange_list(struct hf_exchange *exchange, struct hf_exchange_item *item)
+{
+    pthread_mutex_lock(&exchange->lock);
+    bool open = !exchange->closed;
+    if (open) {
+        item->before = NULL;
+        item->after = exchange->first;
+        if (item->after)
+            item->after->before = item;
+        exchange->first = item;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    return open;
+}
+
+uint16_t hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_item *item)
 {
     struct hf_exchange_lane *lane = &exchange->lanes[item->shard];
     if (lane->outstanding >= hf_spsc_capacity(lane->answered))
-        return false;
+        return HF_BUSY;
+    /* Kept before it is listed: a stop may answer at once what it finds there. */
     hf_grpc_keep(item->call);
+    if (!hf_exchange_list(exchange, item)) {
+        hf_grpc_drop(item->call);
+        return HF_DRAINING;
+    }
     lane->outstanding++;
-    pthread_mutex_lock(&exchange->lock);
-    item->before = NULL;
-    item->after = exchange->first;
-    if (item->after)
-        item->after->before = item;
-    exchange->first = item;
-    pthread_mutex_unlock(&exchange->lock);
     uint32_t put = hf_spsc_put(lane->asked, &item, 1, sizeof item);
     assert(put == 1); /* no more are in the ring than are outstanding */
     (void)put;
     hf_add_release_u64(&exchange->submitted, 1);
     hf_exchange_wake(exchange);
-    return true;
+    return HF_OK;
 }
 
 void hf_exchange_finished(struct hf_exchange *exchange, struct hf_exchange_item *item)
@@ -193,6 +208,7 @@ void hf_exchange_stop(struct hf_exchange *exchange)
     while (hf_exchange_collect(exchange) != 0)
         ;
     pthread_mutex_lock(&exchange->lock);
+    exchange->closed = true;
     for (struct hf_exchange_item *item = exchange->first; item; item = item->after) {
         if (item->posted)
             continue;

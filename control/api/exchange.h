@@ -39,8 +39,8 @@ int hf_exchange_start(struct hf_exchange *exchange, const cpu_set_t *cpus);
 void hf_exchange_stop(struct hf_exchange *exchange);
 void hf_exchange_destroy(struct hf_exchange *exchange);
 
-/* Sends the item to its shard and keeps its call. False: as many as may be are out. */
-bool hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_item *item);
+/* Sends the item to its shard and keeps its call: HF_OK. HF_BUSY: as many as may be are out; HF_DRAINING: nobody answers any more. */
+uint16_t hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_item *item);
 /* The item's answer was used; drops the call, with which the item goes. */
 void hf_exchange_finished(struct hf_exchange *exchange, struct hf_exchange_item *item);
 
