@@ -36,7 +36,7 @@ struct hf_server_options {
     uint32_t control_count;
     char control[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* of the control plane: tcp or unix; 0: none */
     bool control_chosen;                          /* false: control[0] is what nobody asked for */
-    uint32_t cpu_count;                          /* 0: the shell chooses */
+    uint32_t cpu_count;                           /* 0: the shell chooses */
     uint32_t cpus[HF_CPUS_MAX];
     uint32_t shards;     /* 1 to HF_SHARDS_MAX */
     uint32_t partitions; /* of a new directory; 0: 256, and an existing one says its own */

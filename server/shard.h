@@ -57,8 +57,8 @@ struct hf_shard {
     struct hf_lanes *lanes;
     struct hf_channel to[HF_SHARDS_MAX]; /* [self] unused */
     struct hf_channel service;
-    struct hf_exchange *exchange; /* with the control plane; NULL: there is none */
-    uint32_t from_control;        /* its commands that have no answer yet */
+    struct hf_exchange *exchange;            /* with the control plane; NULL: there is none */
+    uint32_t from_control;                   /* its commands that have no answer yet */
     struct hf_queue received;                /* requests with commands not yet gathered */
     struct hf_queue waiting;                 /* complete, waiting for durability */
     uint32_t at_command, at_byte, at_answer; /* where gathering of received.first stands */

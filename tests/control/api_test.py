@@ -1,6 +1,7 @@
 """grpcio runs a shop on a real holdfastd: the services of holdfast.v1 over the control socket and over TCP."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -8,15 +9,18 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
 
 import grpc
+from google.protobuf import json_format
 
 import harness
 import messages
 from holdfast.v1 import admin_pb2, catalog_pb2, common_pb2, inventory_pb2, orders_pb2
 
 WAIT_S = harness.WAIT_S
+DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'docs', 'api.md')
+EXAMPLE = re.compile(r"^grpcurl -plaintext -d '(.+)'(?: \\\n   )? 127.0.0.1:7421 holdfast\.v1\.(\w+)/(\w+)$", re.MULTILINE)
 SERVICES = {
-    'Catalog': (catalog_pb2, {'PutSku': 'CatalogReceipt', 'DefineLocation': 'CatalogReceipt', 'SetPolicy': 'CatalogReceipt', 'GetSku': 'Sku',
-                              'ListLocations': 'ListLocationsResponse'}),
+    'Catalog': (catalog_pb2, {'PutSku': 'CatalogReceipt', 'DefineLocation': 'CatalogReceipt', 'SetPolicy': 'CatalogReceipt',
+                              'GetSku': 'Sku', 'ListLocations': 'ListLocationsResponse'}),
     'Inventory': (inventory_pb2, {'Receive': 'CellReceipt', 'Adjust': 'CellReceipt', 'Set': 'CellReceipt', 'GetCell': 'Cell'}),
     'Orders': (orders_pb2, {'PlaceOrder': 'OrderReceipt', 'GetOrder': 'Order', 'SettleOrder': 'OrderReceipt', 'CancelOrder': 'OrderReceipt',
                             'ExtendOrder': 'OrderReceipt', 'ShipOrder': 'OrderReceipt', 'ReportPayment': 'OrderReceipt'}),
@@ -42,8 +46,8 @@ class Shop:
         return self.channel.unary_unary(path)(body, timeout=WAIT_S)
 
     def place(self, sku, quantity, order='', **fields):
-        return self.PlaceOrder(id=order, customer=1, channel='WEB', lines=[orders_pb2.OrderLine(sku=sku, location=1, quantity=quantity, unit_price=199)],
-                               **fields)
+        line = orders_pb2.OrderLine(sku=sku, location=1, quantity=quantity, unit_price=199)
+        return self.PlaceOrder(id=order, customer=1, channel='WEB', lines=[line], **fields)
 
 
 class ApiTest(harness.EndTest):
@@ -197,6 +201,22 @@ class ApiTest(harness.EndTest):
         self.assertEqual((audit.violations, list(audit.by_invariant), audit.orders, audit.cells), (0, [0] * 7, 1, 1))
         counters = {(counter.name, counter.shard) for counter in shop.Status().counters}
         self.assertTrue(any(shard == -1 for _, shard in counters) and any(shard == 0 for _, shard in counters), counters)
+
+    def test_each_example_of_the_documentation_runs_and_each_method_has_one(self):
+        _, shop = self.begin(stock=0)
+        with open(DOCUMENT, encoding='utf-8') as document:
+            examples = EXAMPLE.findall(document.read())
+        orders = iter(['$ORDER', '$SOON'])
+        names = {}
+        for body, service, method in examples:
+            for name, order in names.items():
+                body = body.replace(name, order)
+            request = json_format.Parse(body, getattr(SERVICES[service][0], method + 'Request')())
+            answer = getattr(shop, method)(**{field.name: value for field, value in request.ListFields()})
+            if method == 'PlaceOrder':
+                names[next(orders)] = answer.id
+        self.assertEqual({(service, method) for _, service, method in examples},
+                         {(service, method) for service, (_, methods) in SERVICES.items() for method in methods})
 
     def test_tcp_serves_the_same_with_several_shards(self):
         engine, _ = self.begin('--control', 'tcp://127.0.0.1:0', f'--control=unix://{self.directory}/own', shards=2, stock=0,
