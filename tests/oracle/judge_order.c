@@ -222,11 +222,31 @@ static uint64_t judge_extend(const struct hf_view *view, const struct hf_command
     return loose | hf_bit(HF_OK);
 }
 
-static uint64_t judge_ship(const struct hf_m_order *order)
+/* What leaves a cell that was forced far below zero: OVERFLOW where the order itself has no room in its number; it may be refused as soon
+ * as all that the cell has allocated would have none. */
+static uint64_t judge_leaving(const struct hf_view *view, const struct hf_m_order *order)
+{
+    uint64_t results = hf_bit(HF_OK);
+    for (uint32_t i = 0; i < order->line_count; i++) {
+        const struct hf_m_line *line = &order->lines[i];
+        const struct hf_m_cell *cell = hf_model_view_cell(view, &line->sku, line->location);
+        int64_t leaves = 0;
+        for (uint32_t k = 0; k < order->line_count; k++)
+            if (hf_sku_equal(&order->lines[k].sku, &line->sku) && order->lines[k].location == line->location)
+                leaves += order->lines[k].quantity;
+        if (cell && cell->bucket[HF_SELLABLE] - leaves < INT32_MIN)
+            return hf_bit(HF_OVERFLOW);
+        if (cell && cell->bucket[HF_SELLABLE] - cell->allocated < INT32_MIN)
+            results |= hf_bit(HF_OVERFLOW);
+    }
+    return results;
+}
+
+static uint64_t judge_ship(const struct hf_view *view, const struct hf_m_order *order)
 {
     if (order->state != HF_CONFIRMED || order->fulfilment != HF_FULFIL_NONE)
         return hf_bit(HF_BAD_STATE);
-    return order->payment == HF_PAY_CAPTURED ? hf_bit(HF_OK) : hf_bit(HF_OK) | hf_bit(HF_BAD_STATE);
+    return judge_leaving(view, order) | (order->payment == HF_PAY_CAPTURED ? 0 : hf_bit(HF_BAD_STATE));
 }
 
 static uint64_t judge_cancel(const struct hf_m_order *order)
@@ -245,7 +265,7 @@ static uint64_t judge_state(const struct hf_view *view, const struct hf_command 
     case HF_PAYMENT_RESULT:
         return judge_payment_result(command, order);
     case HF_SHIP:
-        return judge_ship(order);
+        return judge_ship(view, order);
     default:
         return judge_cancel(order);
     }
@@ -267,7 +287,7 @@ uint64_t hf_model_judge_verb(const struct hf_view *view, const struct hf_command
     if (!order)
         return judge_unknown_order(view, command);
     uint64_t results = judge_state(view, command, order), done = hf_bit(HF_OK) | hf_bit(HF_STOCK_LOST);
-    if ((results & done) && commands_kept(view, order) >= HF_HISTORY_MAX)
+    if ((results & (done | hf_bit(HF_OVERFLOW))) && commands_kept(view, order) >= HF_HISTORY_MAX)
         results = (results & ~done) | hf_bit(HF_TOO_MANY);
     else if (results & done)
         results |= hf_model_judge_full(view, command);

@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "server/replay.h"
 #include "tests/sim/history.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/process.h"
 #include "tests/sim/sim.h"
 
@@ -117,6 +118,34 @@ static bool at_rest(const struct hf_node *node)
     return sim_history_is_whole();
 }
 
+static void check_rows(const struct hf_node *node)
+{
+    struct hf_engine_size sizes[16];
+    for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_COUNT; table++) {
+        uint64_t live = hf_engine_rows(node->engine, table), replayed = hf_engine_rows(follower, table);
+        if (live != replayed)
+            sim_fail("table %u has %" PRIu64 " rows, by its log %" PRIu64, table, live, replayed);
+    }
+    unsigned count = hf_engine_sizes(node->engine, NULL, sizes, sim.steps / 2 % (sizeof sizes / sizeof sizes[0]));
+    for (unsigned i = 0; i < count; i++)
+        if (sizes[i].rows_used > sizes[i].rows_max)
+            sim_fail("table %s has %" PRIu64 " rows of %" PRIu64, sizes[i].table, sizes[i].rows_used, sizes[i].rows_max);
+}
+
+/* An audit that cannot have the memory to look must not say that all is well. */
+static void check_audit(const struct hf_node *node)
+{
+    struct hf_audit_item found;
+    hf_engine_audit(node->engine, &found);
+    if (found.violations != 0)
+        sim_fail("the engine's audit finds %" PRIu64 " violations at position %" PRIu64, found.violations, sim_history_position());
+    sim_memory_refuse(1 + sim.steps % (2 * node->partitions + 2));
+    hf_engine_audit(node->engine, &found);
+    sim_memory_refuse(0);
+    if (found.violations != UINT64_MAX)
+        sim_fail("an audit without memory finds %" PRIu64 " violations", found.violations);
+}
+
 void sim_check_state(bool audit)
 {
     const struct hf_node *node = sim_process_node();
@@ -126,11 +155,9 @@ void sim_check_state(bool audit)
     if (live != replayed)
         sim_fail("digest %016" PRIx64 " is not that of its log's replay, %016" PRIx64 ", at position %" PRIu64, live, replayed,
                  sim_history_position());
-    struct hf_audit_item found = {0};
+    check_rows(node);
     if (audit)
-        hf_engine_audit(node->engine, &found);
-    if (found.violations != 0)
-        sim_fail("the engine's audit finds %" PRIu64 " violations at position %" PRIu64, found.violations, sim_history_position());
+        check_audit(node);
 }
 
 void sim_check_restarted(void)

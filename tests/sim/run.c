@@ -23,6 +23,7 @@ enum {
     CALM_COMMANDS = 300,
     STATE_CHECK_STEPS = 2048,
     TRIALS_LAST = 1,
+    SHORT_LIVES = 66,
     STARTS_MAX = 32, /* until one succeeds */
 };
 
@@ -35,6 +36,7 @@ struct plan {
     struct sim_workload_options workload;
     uint64_t step_ns_max;
     unsigned restarts;
+    bool short_lives;
     bool hostile; /* false: nothing goes wrong but the engine's ends */
 };
 
@@ -123,11 +125,17 @@ static void draw_workload(void)
         .commands_max = (unsigned)PICK(1, 4, 16),
         .ttl_ms_max = PICK(20, 200, 2000, 60000),
         .deadline_ns = PICK(300, 2000, 10000) * 1000000,
+        .fond = (unsigned)PICK(2, 6, 6, 6),
         .retention_ns = plan.options.retention_ns,
         .one_session = sim_one_in(3),
     };
     for (unsigned i = 0; i < ACTS; i++)
         plan.workload.weights[i] = i != ACT_PLACE && sim_one_in(8) ? 0 : usual[i] * (1 + (uint32_t)sim_below(8));
+    if (sim_one_in(12)) { /* more places than an answer lists, of one thing */
+        plan.workload.skus = 1;
+        plan.workload.locations = 80 + (unsigned)sim_below(240);
+        plan.workload.weights[ACT_GET_SKU] = plan.workload.weights[ACT_LIST] = 4;
+    }
 }
 
 static void draw_faults(void)
@@ -157,6 +165,7 @@ static void draw(void)
     draw_options();
     draw_workload();
     draw_faults();
+    plan.short_lives = sim_one_in(40);
     plan.options.prefault = sim_one_in(4);
     plan.step_ns_max = PICK(500, 5000, 100000);
     plan.restarts = RESTARTS_LEAST + (unsigned)sim_below(3);
@@ -326,7 +335,7 @@ static void maybe_hurt(void)
     default:
         hf_sim_disk_plan(disk,
                          (enum hf_sim_fault)PICK(HF_SIM_WRITE_ERROR, HF_SIM_WRITE_SHORT, HF_SIM_FLUSH_ERROR, HF_SIM_FENCED,
-                                                 HF_SIM_LOST_WRITE, HF_SIM_MISDIRECTED),
+                                                 HF_SIM_LOST_WRITE, HF_SIM_MISDIRECTED, HF_SIM_READ_ERROR),
                          1 + sim_below(50));
     }
 }
@@ -504,14 +513,35 @@ static void make_up_for_calm(void)
         serve(50);
 }
 
+/* More terms than the manifest lists. */
+static void live_shortly(void)
+{
+    for (unsigned i = 0; i < SHORT_LIVES && !sim.failed; i++) {
+        if (sim_one_in(8)) {
+            stop_engine();
+            if (!sim.failed)
+                sim_process_bury();
+        } else {
+            sim_process_kill(false);
+        }
+        restarts++;
+        if (!sim.failed)
+            start_engine();
+    }
+}
+
 static void live(void)
 {
     uint64_t part = COMMANDS_LEAST / (plan.restarts + 1) + 1;
+    struct sim_trials empty = trials(false);
+    sim_trial_empty(&empty);
     start_engine();
     for (unsigned i = 0; i <= plan.restarts && !sim.failed; i++) {
         sim_network_set(&plan.net);
         sim_workload_pace(PICK(0, 2000000, 20000000, 50000000));
-        serve(part);
+        serve(i == 0 && plan.short_lives ? 100 : part);
+        if (i == 0 && plan.short_lives && !sim.failed)
+            live_shortly();
         if (i < plan.restarts && !sim.failed)
             restart_engine();
     }

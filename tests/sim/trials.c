@@ -416,6 +416,14 @@ void sim_trial_look(const struct sim_trials *with)
         sim_fail("a look at a sound log finds %" PRIu64 " records, fewer than were acknowledged", look.records);
 }
 
+void sim_trial_empty(const struct sim_trials *with)
+{
+    struct look look = {.until = UINT64_MAX};
+    int code = look_through(with, &look);
+    if (code != HF_E_USAGE)
+        sim_fail("a look at an empty directory ends in %d", code);
+}
+
 /* A log that is started before it was recovered, and one of no known kind. */
 static void try_log(const struct sim_trials *with)
 {

@@ -140,23 +140,31 @@ static const char *any_name(const char *usual)
     }
 }
 
+static void extend_name(const char *usual)
+{
+    if (!sim_one_in(20))
+        extend(HF_EXT_NAME, any_name(usual));
+}
+
 static void make_definition(struct client *client, enum sim_act act, struct hf_sku sku, uint32_t location)
 {
     if (act == ACT_LOCATION) {
         struct hf_command *command = make(HF_DEFINE_LOCATION, 0);
         command->id = make_id(client, 0);
-        command->arg = location;
-        extend(HF_EXT_NAME, any_name("somewhere"));
+        command->arg = sim_one_in(100) ? 0 : location;
+        extend_name("somewhere");
         return;
     }
     struct hf_command *command = make(act == ACT_SKU ? HF_DEFINE_SKU : HF_DEFINE_POLICY, 1);
     lines_of(command)[0] = (struct hf_line){.sku = sku};
     command->id = make_id(client, hf_route(&sku));
     if (act == ACT_SKU) {
-        extend(HF_EXT_NAME, any_name("a thing"));
+        extend_name("a thing");
     } else if (sim_one_in(3)) {
         lines_of(command)[0].location = any_location();
         command->body.policy.safety_stock = (uint32_t)sim_below(4);
+        if (sim_one_in(10))
+            command->body.policy.per_order = 1;
     } else {
         command->body.policy.per_order = sim_one_in(2) ? (uint32_t)sim_below(8) : 0;
         command->body.policy.per_customer = sim_one_in(2) ? 1 + (uint32_t)sim_below(12) : 0;
@@ -206,14 +214,20 @@ static int64_t amount_of(const struct hf_command *command)
 static void make_verb(struct client *client, uint16_t opcode)
 {
     /* One order in so many hears far more than it can remember. */
-    const struct known_order *order = &orders[sim_one_in(6) ? 0 : sim_below(order_count)];
+    const struct known_order *order = &orders[sim_one_in(options.fond) ? 0 : sim_below(order_count)];
     struct hf_command *command = make(opcode, 0);
     command->id = opcode == HF_GET_ORDER ? (struct hf_id){0, 0} : make_id(client, hf_id_route(order->id));
     command->body.verb.order = order->id;
     if (sim_one_in(100))
         command->body.verb.order.low ^= 1;
+    /* Not a payment: of an order that is not there it would be remembered, and its id taken. */
+    if (sim_one_in(200) && opcode != HF_GET_ORDER && opcode != HF_SETTLE)
+        command->id = order->id;
     if (opcode == HF_EXTEND)
-        command->arg = sim_one_in(40) ? 0 : sim_one_in(40) ? UINT32_MAX : 1 + (uint32_t)sim_below(options.ttl_ms_max);
+        command->arg = sim_one_in(40)   ? 0
+                       : sim_one_in(40) ? UINT32_MAX
+                       : sim_one_in(40) ? 2592000000u
+                                        : 1 + (uint32_t)sim_below(options.ttl_ms_max);
     if (opcode == HF_SETTLE || opcode == HF_PAYMENT_RESULT) {
         command->body.verb.amount = sim_one_in(30) ? order->amount + 1 : order->amount;
         memcpy(command->body.verb.currency, sim_one_in(60) ? "eur" : sim_one_in(60) ? "USD" : "EUR", 3);
@@ -221,10 +235,10 @@ static void make_verb(struct client *client, uint16_t opcode)
             command->body.verb.amount = 0;
     }
     if (opcode == HF_SETTLE && !sim_one_in(40))
-        extend(HF_EXT_PAYMENT_REFERENCE, "card");
+        extend(HF_EXT_PAYMENT_REFERENCE, sim_one_in(40) ? "" : "card");
     if (opcode == HF_PAYMENT_RESULT) {
-        command->arg = order->intent + (sim_one_in(20) ? 1 : 0);
-        command->body.verb.status = (uint8_t)(sim_one_in(3) ? 1 + sim_below(5) : HF_STATUS_CAPTURED);
+        command->arg = sim_one_in(100) ? 0 : order->intent + (sim_one_in(20) ? 1 : 0);
+        command->body.verb.status = (uint8_t)(sim_one_in(3) ? sim_below(8) : HF_STATUS_CAPTURED);
     }
 }
 
@@ -265,13 +279,15 @@ static void make_stock_change(struct client *client, enum sim_act act)
         return;
     }
     command->body.stock.value = (int64_t)sim_below(60) - (act == ACT_ADJUST ? 20 : 5);
+    if (sim_one_in(60)) /* far below: a shipment may then have no room in its number */
+        command->body.stock.value = INT32_MIN + (int64_t)sim_below(60);
     if (sim_one_in(5))
         command->flags |= HF_FLAG_FORCE;
     if (sim_one_in(60))
         command->body.stock.value = (int64_t)hf_random_next(&sim.random) >> sim_below(64);
     if (act == ACT_ADJUST) {
         if (!sim_one_in(40))
-            extend(HF_EXT_REASON, "counted");
+            extend(HF_EXT_REASON, sim_one_in(40) ? "" : "counted");
         return;
     }
     if (sim_one_in(60))
@@ -394,7 +410,10 @@ static void keep_sent(const struct hf_command *command)
 
 static void keep_order(const struct hf_command *command)
 {
+    /* In some worlds one order is kept for long, to hear of everything. */
     unsigned at = order_count < ORDERS ? order_count++ : (unsigned)sim_below(ORDERS);
+    if (at == 0 && order_count == ORDERS && options.fond < 6 && !sim_one_in(8))
+        return;
     orders[at] = (struct known_order){.id = command->id, .amount = amount_of(command), .intent = 1};
 }
 

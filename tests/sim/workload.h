@@ -32,6 +32,7 @@ enum sim_act {
 struct sim_workload_options {
     unsigned clients, skus, locations, customers, lines_max, frames_max, commands_max /* of a frame */;
     uint32_t weights[ACTS];
+    unsigned fond; /* one verb in so many is for one and the same order */
     uint64_t ttl_ms_max, deadline_ns, retention_ns;
     bool one_session;
 };
