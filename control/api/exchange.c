@@ -19,6 +19,7 @@ enum {
     HF_PUMP_NAPS_SHORT = 200, /* then what is waited for takes long */
     HF_PUMP_NAP_LONG_NS = 500000,
     HF_PUMP_SLACK_NS = 1000,
+    HF_ITEM_BYTES = sizeof(void *), /* what the rings carry: pointers to items */
 };
 
 struct hf_exchange_lane {
@@ -42,10 +43,10 @@ struct hf_exchange {
 
 static struct hf_spsc *hf_exchange_ring(uint32_t items_max)
 {
-    size_t bytes = hf_spsc_bytes(items_max, sizeof(struct hf_exchange_item *));
+    size_t bytes = hf_spsc_bytes(items_max, HF_ITEM_BYTES);
     void *memory = bytes ? aligned_alloc(HF_CACHE_PAD_BYTES, (bytes + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES * HF_CACHE_PAD_BYTES)
                          : NULL;
-    return memory ? hf_spsc_init(memory, items_max, sizeof(struct hf_exchange_item *), 0) : NULL;
+    return memory ? hf_spsc_init(memory, items_max, HF_ITEM_BYTES, 0) : NULL;
 }
 
 int hf_exchange_create(unsigned shard_count, uint32_t items_max, struct hf_exchange **out)
@@ -107,7 +108,7 @@ uint16_t hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_ite
         return HF_DRAINING;
     }
     lane->outstanding++;
-    uint32_t put = hf_spsc_put(lane->asked, &item, 1, sizeof item);
+    uint32_t put = hf_spsc_put(lane->asked, &item, 1, HF_ITEM_BYTES);
     assert(put == 1); /* no more are in the ring than are outstanding */
     (void)put;
     hf_add_release_u64(&exchange->submitted, 1);
@@ -133,12 +134,12 @@ void hf_exchange_finished(struct hf_exchange *exchange, struct hf_exchange_item 
 
 unsigned hf_exchange_take(struct hf_exchange *exchange, unsigned shard, struct hf_exchange_item **out, unsigned max)
 {
-    return hf_spsc_get(exchange->lanes[shard].asked, out, max, sizeof *out);
+    return hf_spsc_get(exchange->lanes[shard].asked, out, max, HF_ITEM_BYTES);
 }
 
 void hf_exchange_give(struct hf_exchange *exchange, struct hf_exchange_item *item)
 {
-    uint32_t put = hf_spsc_put(exchange->lanes[item->shard].answered, &item, 1, sizeof item);
+    uint32_t put = hf_spsc_put(exchange->lanes[item->shard].answered, &item, 1, HF_ITEM_BYTES);
     assert(put == 1); /* room was reserved by `outstanding` */
     (void)put;
 }
@@ -156,7 +157,7 @@ static unsigned hf_exchange_collect(struct hf_exchange *exchange)
     unsigned all = 0;
     for (unsigned shard = 0; shard < exchange->shard_count; shard++) {
         struct hf_exchange_item *items[HF_PUMP_BATCH];
-        uint32_t count = hf_spsc_get(exchange->lanes[shard].answered, items, HF_PUMP_BATCH, sizeof items[0]);
+        uint32_t count = hf_spsc_get(exchange->lanes[shard].answered, items, HF_PUMP_BATCH, HF_ITEM_BYTES);
         for (uint32_t i = 0; i < count; i++)
             hf_exchange_post(items[i]);
         all += count;
