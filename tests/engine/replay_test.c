@@ -43,7 +43,7 @@ static void a_query_is_never_taken_for_a_record(void **state)
         kit_line(place, kit_sku(1), 1, 1);
     assert_int_equal(kit_step(kit, place), HF_OK);
     command_is_damage(kit, kit_verb_begin(kit, HF_GET_ORDER, id));
-    for (int opcode = HF_STATUS; opcode <= HF_FOLLOW; opcode++)
+    for (unsigned opcode = HF_STATUS; opcode <= HF_FOLLOW; opcode++)
         command_is_damage(kit, kit_begin(kit, (uint16_t)opcode, (struct hf_id){0, 0}));
     kit_free(kit);
 }
