@@ -23,6 +23,7 @@ enum {
     CALM_COMMANDS = 300,
     STATE_CHECK_STEPS = 2048,
     TRIALS_LAST = 1,
+    QUICK_TRIALS = 3,
     SHORT_LIVES = 66,
     STARTS_MAX = 32, /* until one succeeds */
 };
@@ -556,6 +557,8 @@ static void live(void)
         struct sim_trials with = trials(true);
         for (unsigned i = 0; i < TRIALS_LAST && !sim.failed; i++)
             sim_trial(&with);
+        for (unsigned i = 0; i < QUICK_TRIALS && !sim.failed; i++)
+            sim_trial_manifest(&with);
         if (!sim.failed)
             sim_trial_look(&with);
     }

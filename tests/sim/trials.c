@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { KINDS_QUICK = 7 /* refused before the log is read */ };
 enum { BLOCKS_MAX = 64, MANIFEST_CHECKSUM_AT = 24, MEMORY_REQUESTS = 120, ENOUGH = 77 };
 
 int __real_hf_log_recover(struct hf_log *log, hf_log_visit *visit, void (*prefetch)(void *, const struct hf_record *, int), void *context,
@@ -261,10 +262,10 @@ static void try_block(const struct sim_trials *with, const struct hf_manifest *m
 }
 
 /* Offsets: docs/journal.md. False: the copy that is left says nothing that a start could find wrong. */
-static void forge_manifest(struct hf_manifest *manifest, uint8_t *image)
+static void forge_manifest(struct hf_manifest *manifest, uint8_t *image, unsigned kind)
 {
     unsigned last = manifest->beginning_count - 1;
-    switch (sim_below(12)) {
+    switch (kind) {
     case 0:
         put_u32(image + 8, HF_MANIFEST_FORMAT + 1);
         break;
@@ -312,7 +313,7 @@ static void forge_manifest(struct hf_manifest *manifest, uint8_t *image)
     }
 }
 
-static void try_manifest(const struct sim_trials *with, struct hf_manifest *manifest)
+static void try_manifest(const struct sim_trials *with, struct hf_manifest *manifest, unsigned kind)
 {
     struct hf_server_options options = *with->options;
     uint8_t *copies[HF_MANIFEST_COPIES];
@@ -320,7 +321,7 @@ static void try_manifest(const struct sim_trials *with, struct hf_manifest *mani
     options.accept_clock = true;
     for (unsigned i = 0; i < HF_MANIFEST_COPIES; i++)
         copies[i] = forge(i, hf_sim_disk_manifest(with->disk, i), HF_MANIFEST_BYTES);
-    forge_manifest(manifest, copies[0]);
+    forge_manifest(manifest, copies[0], kind);
     put_u32(copies[0] + MANIFEST_CHECKSUM_AT, 0);
     put_u32(copies[0] + MANIFEST_CHECKSUM_AT, hf_crc32c(0, copies[0], HF_MANIFEST_BYTES));
     memcpy(copies[1], copies[0], HF_MANIFEST_BYTES);
@@ -445,6 +446,14 @@ static void try_log(const struct sim_trials *with)
         sim_fail("a log of an unknown kind is opened");
 }
 
+void sim_trial_manifest(const struct sim_trials *with)
+{
+    struct hf_manifest manifest;
+    uint64_t kept;
+    if (hf_sim_disk_promise(with->disk, &kept) == HF_SIM_KEEPS && manifest_of(with, &manifest))
+        try_manifest(with, &manifest, (unsigned)sim_below(KINDS_QUICK));
+}
+
 void sim_trial(const struct sim_trials *with)
 {
     struct hf_manifest manifest;
@@ -461,7 +470,7 @@ void sim_trial(const struct sim_trials *with)
         try_log(with);
         break;
     case 3:
-        try_manifest(with, &manifest);
+        try_manifest(with, &manifest, (unsigned)sim_below(12));
         break;
     default:
         try_block(with, &manifest);

@@ -15,6 +15,8 @@ struct sim_trials {
 
 /* One of them, by dice. The process is down. */
 void sim_trial(const struct sim_trials *with);
+/* A manifest that checks and makes no sense. */
+void sim_trial_manifest(const struct sim_trials *with);
 /* Looks where nothing was ever written. */
 void sim_trial_empty(const struct sim_trials *with);
 /* Looks at the log without taking it; on a disk that keeps what it was given, all of it must be there. */
