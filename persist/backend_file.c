@@ -53,7 +53,7 @@ int hf_file_lock(int fd, int operation, uint64_t deadline_ns)
 /* The first entry of a directory that was never used as one of ours and that we would not make; false where there is none. */
 static bool stranger_find(struct hf_file *file, char name[64])
 {
-    static const char *const ours[] = {".", "..", "lock", "lost+found"};
+    static const char *const ours[] = {".", "..", "lock", "lost+found", "control.sock", "control.sock.lock"};
     int fd = openat(file->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = faccessat(file->dir_fd, "lock", F_OK, 0) == 0 || fd < 0 ? NULL : fdopendir(fd);
     bool found = false;

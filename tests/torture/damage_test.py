@@ -186,7 +186,7 @@ class Damage(kit.Torture):
                 target = os.path.join(self.directory, f'running{number}')
                 os.mkdir(target)
                 # The oldest first leaves holes that later blocks vouch for, the newest first mostly a beginning of the log.
-                for name in sorted(os.listdir(self.data), reverse=number % 2 == 0):
+                for name in sorted(kit.files(self.data), reverse=number % 2 == 0):
                     shutil.copy(os.path.join(self.data, name), target)
                 done = kit.harness.run_tool(None, 'journal', 'replay', '--data', target)
                 self.assertIn(done.status, (0, 4), str(done))

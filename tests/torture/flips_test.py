@@ -23,7 +23,7 @@ class Master:
 
     def __init__(self, data, killed, state):
         self.data, self.killed, self.state = data, killed, state
-        self.sizes = {name: os.path.getsize(os.path.join(data, name)) for name in sorted(os.listdir(data))}
+        self.sizes = {name: os.path.getsize(os.path.join(data, name)) for name in kit.files(data)}
         self.blocks = kit.read_blocks(data)
         self.starts = [block.position for block in self.blocks]
         self.vouched = max(block.durable for block in self.blocks) if killed else self.blocks[-1].end

@@ -120,15 +120,20 @@ class Torture(harness.EndTest):
         return engine
 
 
+def files(data):
+    """What of a directory a copy takes: not the control socket."""
+    return sorted(name for name in os.listdir(data) if os.path.isfile(os.path.join(data, name)))
+
+
 def contents(data):
     """name -> bytes of everything in the directory, zeros at the end left out."""
-    return {name: whole(os.path.join(data, name)).rstrip(b'\0') for name in os.listdir(data)}
+    return {name: whole(os.path.join(data, name)).rstrip(b'\0') for name in files(data)}
 
 
 def copy_directory(source, target):
     """A copy that leaves out what is zero: most of a directory is space kept ahead."""
     os.makedirs(target)
-    for name in sorted(os.listdir(source)):
+    for name in files(source):
         raw, zeros = whole(os.path.join(source, name)), bytes(EDGE)
         with open(os.path.join(target, name), 'wb') as written:
             for at in range(0, len(raw), EDGE):
