@@ -158,7 +158,8 @@ void sim_process_kill(bool power)
         hf_sim_disk_power_cut(process.disk);
     else
         hf_sim_disk_kill(process.disk);
-    process.state = SIM_EXITED;
+    if (process.state != SIM_REFUSED) /* a start that was refused has left nothing */
+        process.state = SIM_EXITED;
     sim_process_bury();
 }
 

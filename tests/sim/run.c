@@ -19,7 +19,8 @@ enum {
     RESTARTS_LEAST = 3,
     FAULTS_LEAST = 20,
     STEPS_MAX = 4000000,
-    QUIET_STEPS_MAX = 400000, /* without an answer, while there should be some */
+    QUIET_STEPS_MAX = 400000,              /* without an answer, while there should be some */
+    IDLE_STEPS_MAX = 20 * QUIET_STEPS_MAX, /* with nothing asked: every client waits before it connects again */
     CALM_COMMANDS = 300,
     STATE_CHECK_STEPS = 2048,
     TRIALS_LAST = 1,
@@ -181,9 +182,13 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* How far the wall clock is ahead of the log. */
-static uint64_t wall_gap_ns(void)
+/* How far the wall clock may be ahead of the log: of its last entry that no cut can have taken. */
+static uint64_t wall_gap_most_ns(void)
 {
-    uint64_t wall_ns = sim.now_ns + (uint64_t)sim.wall_offset_ns, last_ns = sim_check_log_ns();
+    uint64_t wall_ns = sim.now_ns + (uint64_t)sim.wall_offset_ns, last_ns = 0;
+    for (uint64_t i = 0; i < sim_history_count() && sim_history_entry(i)->end_position <= sim_history_acknowledged_position(); i++)
+        if (sim_history_record(i)->time_ns > last_ns)
+            last_ns = sim_history_record(i)->time_ns;
     return wall_ns > last_ns ? wall_ns - last_ns : 0;
 }
 
@@ -233,7 +238,7 @@ static bool refusal_is_right(int code, enum hf_sim_promise promise, const uint64
     const uint64_t *now = hf_sim_disk_counts(disk);
     switch (code) {
     case HF_E_CLOCK:
-        return !plan.options.accept_clock && wall_gap_ns() > plan.options.clock_gap_max_ns;
+        return !plan.options.accept_clock && wall_gap_most_ns() > plan.options.clock_gap_max_ns;
     case HF_E_TOO_SMALL:
         return resized;
     case HF_E_NO_SPACE:
@@ -454,16 +459,18 @@ static void come_back(void)
 static void serve(uint64_t commands)
 {
     const struct sim_workload_counts *counts = sim_workload_counts();
-    uint64_t until = counts->answered + commands, last = 0, last_step = sim.steps;
+    uint64_t until = counts->answered + commands, last = 0, quiet = 0, idle = 0;
     while (counts->answered < until && !sim.failed) {
+        uint64_t before = sim.steps;
         step();
         uint64_t now = counts->answered + counts->failed + counts->refused;
         if (now != last) {
             last = now;
-            last_step = sim.steps;
-        } else if (sim.steps - last_step > QUIET_STEPS_MAX) {
-            sim_fail("no answer in %u steps, %u frames outstanding", QUIET_STEPS_MAX, sim_workload_outstanding());
+            quiet = idle = 0;
         }
+        *(sim_workload_outstanding() > 0 ? &quiet : &idle) += sim.steps - before;
+        if (quiet > QUIET_STEPS_MAX || idle > IDLE_STEPS_MAX)
+            sim_fail("no answer in %" PRIu64 " steps, %u frames outstanding", quiet + idle, sim_workload_outstanding());
         if (sim_process_state() == SIM_EXITED && !sim.failed)
             come_back();
         maybe_hurt();
