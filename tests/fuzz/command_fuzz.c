@@ -46,7 +46,7 @@ static struct hf_answer *answer_of(struct shop *shop)
 static struct hf_sku sku_of(uint8_t number)
 {
     struct hf_sku sku = {{0, 0}};
-    char text[17];
+    char text[17] = {0};
     if (number % 8 != 0)
         (void)hf_sku_from_text(text, (size_t)snprintf(text, sizeof text, "SKU%u", number % 8u), &sku);
     return sku;
