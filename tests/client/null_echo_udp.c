@@ -15,10 +15,7 @@
 enum { MESSAGES = 32, SOCKET_BYTES = 8 << 20, OUTPUT_BYTES = 1 << 17, RUN_MAX = 64 };
 
 struct message {
-    union {
-        struct cmsghdr head;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control;
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))];
     struct sockaddr_in from;
     struct iovec part;
     uint8_t data[HF_FRAME_BYTES_MAX] __attribute__((aligned(8)));
