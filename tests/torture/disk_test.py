@@ -157,7 +157,7 @@ class Disk(kit.Torture):
         self.some_answers()
         engine.kill()
         self.drop_load(load)
-        for limit in (0, 4096, 100 << 10):
+        for limit in (1, 4096, 100 << 10):  # at 0 a thread sanitizer's runtime ends before the engine begins
             with self.subTest(limit=limit):
                 engine = self.launch(preexec=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
                 self.assertEqual(engine.wait_end(), 5, engine.text())
