@@ -11,6 +11,7 @@ struct hf_audit_sku {
     uint32_t per_order, per_customer, window_s, safety;
     uint64_t opens_ms;
     bool defined;
+    bool unsure; /* an order of unknown customer was held again under limits: what its customer may still have is not known */
 };
 
 struct hf_audit_limit {

@@ -85,7 +85,7 @@ static uint64_t limit_count(struct hf_audited *a, const struct hf_audit_cell *ce
     limit->window_ms = window;
     limit->window_s = sku->window_s;
     limit->units += quantity;
-    hf_audit_require(a, limit->units <= sku->per_customer, HF_AUDIT_LIMITS,
+    hf_audit_require(a, sku->unsure || limit->units <= sku->per_customer, HF_AUDIT_LIMITS,
                      "a customer was granted more in one window than the policy allows");
     return window;
 }
@@ -165,13 +165,17 @@ static void order_limits_count(struct hf_audited *a, struct hf_audit_order *orde
         windows[i] = limit_count(a, hf_audit_cell_at(a->model, line[i].cell), customer, line[i].quantity);
 }
 
-/* Held again after it expired. An order from before there were any policies has no place for its windows. */
+/* Held again after it expired. Of an order from before there were any policies the customer is not kept. */
 static void order_limits_count_again(struct hf_audited *a, struct hf_audit_order *order)
 {
     struct hf_audit_key key = hf_audit_key_of_id(order->id);
     const struct hf_audit_payment *payment = hf_audit_rows_find(&a->model->payments, &key);
+    const struct hf_audit_line *line = hf_audit_order_lines(a->model, order);
     if (payment && (order->flags & HF_AUDIT_COUNTED) != 0)
         order_limits_count(a, order, payment->customer);
+    else
+        for (uint32_t i = 0; i < order->line_count; i++)
+            hf_audit_sku_at(a->model, hf_audit_cell_at(a->model, line[i].cell)->sku)->unsure = true;
 }
 
 static bool place_limits(struct hf_audited *a, struct hf_audit_order *order)
