@@ -17,20 +17,6 @@
 
 enum { HF_LISTEN_BACKLOG = 4096, HF_PORT_TRIES = 100, HF_PORT_PAUSE_MS = 50, HF_DATAGRAM_SOCKET_BYTES = 8 << 20 };
 
-static const char *const hf_schemes[HF_CARRIERS] = {[HF_CARRIER_TCP] = "tcp://",
-                                                    [HF_CARRIER_UNIX] = "unix://",
-                                                    [HF_CARRIER_UDP] = "udp://",
-                                                    [HF_CARRIER_DPDK] = "dpdk://",
-                                                    [HF_CARRIER_LOOPBACK] = "loopback://"};
-
-enum hf_carrier hf_address_carrier(const char *address)
-{
-    unsigned carrier = 0;
-    while (carrier < HF_CARRIERS && (!hf_schemes[carrier] || strncmp(address, hf_schemes[carrier], strlen(hf_schemes[carrier])) != 0))
-        carrier++;
-    return (enum hf_carrier)carrier;
-}
-
 /* HOST and PORT of tcp://HOST:PORT; brackets around an IPv6 host are taken off. */
 static bool hf_address_split(const char *address, char *host, size_t host_max, char *port, size_t port_max)
 {
@@ -185,7 +171,7 @@ static int hf_address_listen_ip(const char *address, int type, bool insecure, en
 
 int hf_address_listen(const char *address, bool insecure, enum hf_sharing sharing, struct hf_socket *out)
 {
-    switch (hf_address_carrier(address)) {
+    switch (hf_carrier_of(address)) {
     case HF_CARRIER_TCP:
         return hf_address_listen_ip(address, SOCK_STREAM, insecure, sharing, out);
     case HF_CARRIER_UDP:

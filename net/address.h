@@ -20,9 +20,6 @@ struct hf_socket {
     int lock_fd;   /* unix: holds the path against another engine */
 };
 
-/* The carrier that an address names by its scheme; HF_CARRIERS: none. */
-enum hf_carrier hf_address_carrier(const char *address);
-
 /* Makes a socket (non-blocking, close-on-exec) that listens, or for udp:// receives. A port or path in use is tried for up to 5 s: an
  * engine before this one may be about to end. 0; HF_E_USAGE: no such address, or one that others can reach without `insecure`; HF_E_IO;
  * HF_E_MEMORY. */

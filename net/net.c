@@ -507,7 +507,7 @@ void hf_net_stop_accepting(struct hf_net *net)
 /* Of transports, io_uring is the first: it can wait for the others. TCP stands for all that it serves. */
 static enum hf_carrier hf_net_kind(const char *address)
 {
-    enum hf_carrier carrier = hf_address_carrier(address);
+    enum hf_carrier carrier = hf_carrier_of(address);
     return carrier == HF_CARRIER_LOOPBACK || carrier == HF_CARRIER_DPDK ? carrier : HF_CARRIER_TCP;
 }
 

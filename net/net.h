@@ -11,10 +11,26 @@
 #include "wire/frame.h"
 #include "wire/result.h"
 
+#include <string.h>
+
 struct hf_net;
 
 /* What carries a session's frames. WELCOME names the ports of the session's own carrier. */
 enum hf_carrier { HF_CARRIER_TCP, HF_CARRIER_UNIX, HF_CARRIER_UDP, HF_CARRIER_DPDK, HF_CARRIER_LOOPBACK, HF_CARRIERS };
+
+/* The carrier that an address names by its scheme; HF_CARRIERS: none. */
+static inline enum hf_carrier hf_carrier_of(const char *address)
+{
+    static const char *const schemes[HF_CARRIERS] = {[HF_CARRIER_TCP] = "tcp://",
+                                                     [HF_CARRIER_UNIX] = "unix://",
+                                                     [HF_CARRIER_UDP] = "udp://",
+                                                     [HF_CARRIER_DPDK] = "dpdk://",
+                                                     [HF_CARRIER_LOOPBACK] = "loopback://"};
+    unsigned carrier = 0;
+    while (carrier < HF_CARRIERS && strncmp(address, schemes[carrier], strlen(schemes[carrier])) != 0)
+        carrier++;
+    return (enum hf_carrier)carrier;
+}
 
 struct hf_net_options {
     const char *const

@@ -12,15 +12,6 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-enum hf_carrier hf_listen_carrier(const char *address)
-{
-    return begins(address, unix_scheme)     ? HF_CARRIER_UNIX
-           : begins(address, udp_scheme)    ? HF_CARRIER_UDP
-           : begins(address, dpdk_scheme)   ? HF_CARRIER_DPDK
-           : begins(address, "loopback://") ? HF_CARRIER_LOOPBACK
-                                            : HF_CARRIER_TCP;
-}
-
 /* Whether it is a port; any number of zeros may stand before it. */
 static bool is_port(const char *text)
 {

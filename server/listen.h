@@ -17,9 +17,6 @@ bool hf_listen_valid(const char *address);
 /* Nobody on another machine can reach it. */
 bool hf_listen_is_loopback(const char *address);
 
-/* The kind of a valid address, or of loopback://NAME:PORT, which only tests may use. */
-enum hf_carrier hf_listen_carrier(const char *address);
-
 /* Shard `number`'s own address beside a shared one, for clients that know the partitions: the same host at any free port, or the path with
  * the shard's number behind it; shard 0 has the path itself. */
 void hf_listen_own(const char *shared, unsigned number, char out[HF_LISTEN_BYTES]);

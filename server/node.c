@@ -252,10 +252,10 @@ static void list_addresses(const struct hf_node *node, unsigned number, struct a
     const struct hf_server_options *options = &node->options;
     memset(out, 0, sizeof *out);
     for (unsigned i = 0; i < options->listen_count; i++)
-        if (number == 0 || hf_listen_carrier(options->listen[i]) != HF_CARRIER_UNIX)
+        if (number == 0 || hf_carrier_of(options->listen[i]) != HF_CARRIER_UNIX)
             out->all[out->count++] = options->listen[i];
     for (unsigned i = 0; i < options->listen_count && node->shard_count > 1; i++) {
-        enum hf_carrier carrier = hf_listen_carrier(options->listen[i]);
+        enum hf_carrier carrier = hf_carrier_of(options->listen[i]);
         if (out->own_number[carrier] || (carrier == HF_CARRIER_UNIX && number == 0))
             continue;
         hf_listen_own(options->listen[i], number, out->own[carrier]);

@@ -247,7 +247,7 @@ static int listen_take(const char *text, struct hf_server_options *options, char
 
 static int control_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
 {
-    enum hf_carrier carrier = hf_listen_carrier(text);
+    enum hf_carrier carrier = hf_carrier_of(text);
     if (!hf_listen_valid(text) || (carrier != HF_CARRIER_TCP && carrier != HF_CARRIER_UNIX))
         return expected(error, bytes, "an address like tcp://127.0.0.1:7421 or unix:///run/holdfast.sock", text);
     if (options->control_count == HF_LISTEN_MAX) {

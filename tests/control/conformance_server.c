@@ -376,37 +376,14 @@ static void write_framed(const ProtobufCMessage *message)
     fflush(stdout);
 }
 
+#define EXCHANGE(method)                                                                                         \
+    {                                                                                                            \
+        .name = method, .start = exchange_start, .message = exchange_message, .half_close = exchange_half_close, \
+        .writable = exchange_writable, .done = exchange_done                                                     \
+    }
+
 static const struct hf_grpc_method METHODS[] = {
-    {.name = "Unary",
-     .start = exchange_start,
-     .message = exchange_message,
-     .half_close = exchange_half_close,
-     .writable = exchange_writable,
-     .done = exchange_done},
-    {.name = "IdempotentUnary",
-     .start = exchange_start,
-     .message = exchange_message,
-     .half_close = exchange_half_close,
-     .writable = exchange_writable,
-     .done = exchange_done},
-    {.name = "ServerStream",
-     .start = exchange_start,
-     .message = exchange_message,
-     .half_close = exchange_half_close,
-     .writable = exchange_writable,
-     .done = exchange_done},
-    {.name = "ClientStream",
-     .start = exchange_start,
-     .message = exchange_message,
-     .half_close = exchange_half_close,
-     .writable = exchange_writable,
-     .done = exchange_done},
-    {.name = "BidiStream",
-     .start = exchange_start,
-     .message = exchange_message,
-     .half_close = exchange_half_close,
-     .writable = exchange_writable,
-     .done = exchange_done},
+    EXCHANGE("Unary"), EXCHANGE("IdempotentUnary"), EXCHANGE("ServerStream"), EXCHANGE("ClientStream"), EXCHANGE("BidiStream"),
 };
 
 static const struct hf_grpc_service SERVICE = {.descriptor = &conf__conformance_service__descriptor,

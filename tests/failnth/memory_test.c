@@ -110,20 +110,6 @@ static void ports_are_refused(void **state)
 
 /* ---- A log ---- */
 
-static struct hf_log_options log_options(void)
-{
-    return (struct hf_log_options){.dir = directory,
-                                   .partitions = 4,
-                                   .block_max = 16384,
-                                   .segment_bytes = 65536,
-                                   .ahead_bytes = 256 << 10,
-                                   .buffer_bytes = 1 << 20,
-                                   .batch_bytes_max = 4096,
-                                   .batch_claims_max = 4,
-                                   .lock_wait_ms = 2000,
-                                   .wall_ns = 1700000000000000000ull};
-}
-
 static int write_one(struct hf_log *log, struct hf_log_buffer *buffer)
 {
     struct hf_record record = {.length = 48, .version = HF_RECORD_VERSION, .time_ns = 1700000000000000000ull};
@@ -151,7 +137,7 @@ static int begin_log(struct hf_log *log, struct hf_log_info *info)
 
 static int start_log(char *sentence, size_t bytes)
 {
-    struct hf_log_options options = log_options();
+    struct hf_log_options options = nth_log_options(directory);
     struct hf_log *log = NULL;
     struct hf_log_info info;
     int code = hf_log_open(&options, &log, &info);

@@ -267,24 +267,10 @@ static int count_record(void *context, const struct hf_record *record, uint64_t 
     return 0;
 }
 
-static struct hf_log_options log_options(void)
-{
-    return (struct hf_log_options){.dir = log_directory,
-                                   .partitions = 4,
-                                   .block_max = 16384,
-                                   .segment_bytes = 65536,
-                                   .ahead_bytes = 256 << 10,
-                                   .buffer_bytes = 1 << 20,
-                                   .batch_bytes_max = 4096,
-                                   .batch_claims_max = 4,
-                                   .lock_wait_ms = 2000,
-                                   .wall_ns = 1700000000000000000ull};
-}
-
 /* Opens and recovers; how many records there are. */
 static int open_log(struct hf_log **log, uint64_t *records)
 {
-    struct hf_log_options options = log_options();
+    struct hf_log_options options = nth_log_options(log_directory);
     struct hf_log_info info;
     *records = 0;
     int code = hf_log_open(&options, log, &info);
