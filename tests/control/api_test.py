@@ -32,7 +32,8 @@ class Shop:
     """Every method of every service, called with its fields: shop.place_order(...) and so on by their names."""
 
     def __init__(self, target):
-        self.channel = grpc.insecure_channel(target)
+        # Channels of one target share their connections: one to an engine that has stopped would fail the next one's first call.
+        self.channel = grpc.insecure_channel(target, options=[('grpc.use_local_subchannel_pool', 1)])
         for service, (module, methods) in SERVICES.items():
             for method, answer in methods.items():
                 setattr(self, method, self._method(f'/holdfast.v1.{service}/{method}', getattr(module, method + 'Request'),

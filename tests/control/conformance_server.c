@@ -376,14 +376,13 @@ static void write_framed(const ProtobufCMessage *message)
     fflush(stdout);
 }
 
-#define EXCHANGE(method)                                                                                         \
-    {                                                                                                            \
-        .name = method, .start = exchange_start, .message = exchange_message, .half_close = exchange_half_close, \
-        .writable = exchange_writable, .done = exchange_done                                                     \
-    }
+#define EXCHANGE                                                                                                            \
+    .start = exchange_start, .message = exchange_message, .half_close = exchange_half_close, .writable = exchange_writable, \
+    .done = exchange_done
 
 static const struct hf_grpc_method METHODS[] = {
-    EXCHANGE("Unary"), EXCHANGE("IdempotentUnary"), EXCHANGE("ServerStream"), EXCHANGE("ClientStream"), EXCHANGE("BidiStream"),
+    {.name = "Unary", EXCHANGE},        {.name = "IdempotentUnary", EXCHANGE}, {.name = "ServerStream", EXCHANGE},
+    {.name = "ClientStream", EXCHANGE}, {.name = "BidiStream", EXCHANGE},
 };
 
 static const struct hf_grpc_service SERVICE = {.descriptor = &conf__conformance_service__descriptor,
