@@ -1,84 +1,8 @@
 #include "net/dpdk/device.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "net/dpdk/ip_p.h"
-
 static const char hf_dpdk_scheme[] = "dpdk://";
-
-/* A number without sign or blanks, of at most `max`. */
-static bool hf_device_number(const char *text, unsigned long min, unsigned long max, unsigned long *out)
-{
-    char *end;
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    return errno == 0 && *end == '\0' && *out >= min && *out <= max;
-}
-
-static bool hf_device_address(const char *text, uint8_t out[16])
-{
-    uint8_t four[4];
-    if (inet_pton(AF_INET, text, four) == 1) {
-        hf_map_four(out, four);
-        return true;
-    }
-    return inet_pton(AF_INET6, text, out) == 1 && !hf_is_four(out);
-}
-
-static bool hf_device_own(char *text, struct hf_ip_options *ip)
-{
-    unsigned long bits;
-    char *slash = strchr(text, '/');
-    if (!slash || ip->own_count == HF_IP_ADDRESSES_MAX)
-        return false;
-    *slash = '\0';
-    struct hf_ip_own *own = &ip->own[ip->own_count];
-    bool good = hf_device_address(text, own->address);
-    bool four = good && hf_is_four(own->address);
-    good = good && hf_device_number(slash + 1, 1, four ? 32 : 128, &bits);
-    if (!good)
-        return false;
-    own->prefix = (uint8_t)(bits + (four ? 96 : 0));
-    ip->own_count++;
-    return true;
-}
-
-static bool hf_device_gateway(const char *text, struct hf_ip_options *ip)
-{
-    uint8_t address[16];
-    if (!hf_device_address(text, address))
-        return false;
-    memcpy(ip->gateways[hf_is_four(address) ? 0 : 1], address, sizeof address);
-    return true;
-}
-
-static bool hf_device_key(const char *key, char *value, struct hf_device *out)
-{
-    unsigned long number = 0;
-    if (strcmp(key, "ip") == 0)
-        return hf_device_own(value, &out->ip);
-    if (strcmp(key, "gateway") == 0)
-        return hf_device_gateway(value, &out->ip);
-    if (strcmp(key, "port") == 0 && hf_device_number(value, 1, UINT16_MAX, &number)) {
-        out->ip.port = (uint16_t)number;
-        return true;
-    }
-    if (strcmp(key, "vlan") == 0 && hf_device_number(value, 1, 4094, &number)) {
-        out->ip.vlan = (uint16_t)number;
-        return true;
-    }
-    if (strcmp(key, "mtu") == 0 && hf_device_number(value, HF_IP_MTU_MIN, HF_IP_MTU_MAX, &number)) {
-        out->ip.mtu = (uint32_t)number;
-        return true;
-    }
-    out->huge = strcmp(value, "yes") == 0;
-    return strcmp(key, "huge") == 0 && (out->huge || strcmp(value, "no") == 0);
-}
 
 int hf_device_parse(const char *address, struct hf_device *out)
 {

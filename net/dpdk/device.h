@@ -17,4 +17,9 @@ struct hf_device {
 /* 0, or HF_E_USAGE with hf_net_error() set. The mac is left zero: the device has it. */
 int hf_device_parse(const char *address, struct hf_device *out);
 
+/* One key=value of an address; false when it is none of those above. `value` is taken apart in place. */
+bool hf_device_key(const char *key, char *value, struct hf_device *out);
+/* IPv6, or IPv4 as ::ffff:a.b.c.d. */
+bool hf_device_address(const char *text, uint8_t out[16]);
+
 #endif

@@ -340,13 +340,18 @@ static bool hf_ip_udp_sum_holds(const struct hf_ip_look *look, const uint8_t *ud
     return hf_sum_fold(hf_sum(udp, bytes, hf_sum_pseudo(look->header, look->six, HF_PROTOCOL_UDP, bytes))) == 0xffff;
 }
 
+static bool hf_ip_is_our_port(const struct hf_ip_options *options, uint16_t port)
+{
+    return port == options->port || (port > options->port && port <= options->port_last);
+}
+
 static enum hf_ip_verdict hf_ip_take_udp(struct hf_ip_look *look, uint32_t bytes)
 {
     struct hf_ip *ip = look->ip;
     const uint8_t *udp = look->packet + look->at;
     if (bytes < HF_UDP_HEADER_BYTES || hf_get16(udp + 4) < HF_UDP_HEADER_BYTES || hf_get16(udp + 4) > bytes)
         return hf_ip_drop(&ip->status.malformed);
-    if (!hf_ip_is_for_us(look) || hf_get16(udp + 2) != ip->options.port || hf_get16(udp) == 0)
+    if (!hf_ip_is_for_us(look) || !hf_ip_is_our_port(&ip->options, hf_get16(udp + 2)) || hf_get16(udp) == 0)
         return hf_ip_drop(&ip->status.not_ours);
     bytes = hf_get16(udp + 4);
     if (!hf_ip_udp_sum_holds(look, udp, bytes))
@@ -358,6 +363,7 @@ static enum hf_ip_verdict hf_ip_take_udp(struct hf_ip_look *look, uint32_t bytes
     struct hf_ip_taken *taken = look->taken;
     taken->offset = look->at + HF_UDP_HEADER_BYTES;
     taken->bytes = bytes - HF_UDP_HEADER_BYTES;
+    taken->port = hf_get16(udp + 2);
     taken->from = (struct hf_peer){.port = hf_get16(udp), .listener = (uint16_t)own};
     memcpy(taken->from.address, look->from, sizeof taken->from.address);
     ip->status.datagrams_in++;

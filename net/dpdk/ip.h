@@ -26,9 +26,10 @@ struct hf_ip_own {
 
 struct hf_ip_options {
     uint8_t mac[6];
-    uint16_t vlan; /* 1..4094; 0: none */
-    uint16_t port; /* of UDP, host order */
-    uint32_t mtu;  /* bytes of an IP packet */
+    uint16_t vlan;      /* 1..4094; 0: none */
+    uint16_t port;      /* of UDP, host order */
+    uint16_t port_last; /* all from port to this one are ours; 0: port alone */
+    uint32_t mtu;       /* bytes of an IP packet */
     struct hf_ip_own own[HF_IP_ADDRESSES_MAX];
     unsigned own_count;
     uint8_t gateways[2][16]; /* of IPv4, of IPv6; zeros: none */
@@ -60,6 +61,7 @@ enum hf_ip_verdict { HF_IP_DROPPED, HF_IP_ANSWERED, HF_IP_DATAGRAM };
 
 struct hf_ip_taken {
     uint32_t offset, bytes; /* of a datagram within the packet; of an answer, all of it from 0 */
+    uint16_t port;          /* of a datagram: where it came to, host order */
     struct hf_peer from;    /* of a datagram; listener is the index of the own address it came to */
 };
 
@@ -74,7 +76,8 @@ enum hf_ip_verdict hf_ip_take(struct hf_ip *ip, uint64_t now_ns, uint8_t *packet
 /* What stands before a datagram to this peer in a packet; 0: it cannot be sent. hf_ip_head() then writes as many bytes, and checksums that
  * are right once hf_ip_seal() ran over the whole packet. */
 uint32_t hf_ip_head_bytes(const struct hf_ip *ip, const struct hf_peer *to);
-/* False, and counted, when it cannot be sent: no neighbour, or too long. Ask hf_ip_ask() after it. */
+/* False, and counted, when it cannot be sent: no neighbour, or too long. Ask hf_ip_ask() after it. Its port is options.port; who has
+ * several writes another one, big-endian, 8 bytes before the end. */
 bool hf_ip_head(struct hf_ip *ip, uint64_t now_ns, const struct hf_peer *to, uint32_t payload_bytes, uint8_t *head);
 /* Fills in the checksums of a packet made by hf_ip_head(); `offload`: only what a device wants to find there. */
 void hf_ip_seal(const struct hf_ip *ip, uint8_t *packet, bool offload);

@@ -5,9 +5,17 @@
 
 enum { HF_IP_HOPS = 64, HF_NEIGHBOUR_HOPS = 255 };
 
+/* Words are added up four bytes at a time as they lie in memory, which only turns the bytes of the result (RFC 1071, section 2). */
 uint64_t hf_sum(const uint8_t *data, uint32_t bytes, uint64_t sum)
 {
-    uint32_t at = 0;
+    uint64_t turned = 0;
+    uint32_t at = 0, four;
+    for (; at + sizeof four <= bytes; at += sizeof four) {
+        memcpy(&four, data + at, sizeof four);
+        turned += four;
+    }
+    uint16_t folded = hf_sum_fold(turned);
+    sum += hf_get16((const uint8_t *)&folded);
     for (; at + 1 < bytes; at += 2)
         sum += hf_get16(data + at);
     return at < bytes ? sum + ((uint64_t)data[at] << 8) : sum;

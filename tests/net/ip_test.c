@@ -227,6 +227,44 @@ static void what_is_padded_by_ethernet_is_cut_to_what_the_headers_say(void **sta
     assert_int_equal(f->taken.bytes, 5);
 }
 
+static void a_run_of_ports_is_ours_and_no_other(void **state)
+{
+    struct fixture *f = *state;
+    f->ip.options.port_last = PORT + 2;
+    for (uint32_t port = PORT; port <= PORT + 2; port++) {
+        make_udp4(f);
+        put(f->packet + 36, port);
+        finish_four(f);
+        assert_int_equal(take(f), HF_IP_DATAGRAM);
+        assert_int_equal(f->taken.port, port);
+    }
+    const uint32_t others[] = {PORT - 1, PORT + 3, 1, 65535};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        make_udp4(f);
+        put(f->packet + 36, others[i]);
+        finish_four(f);
+        expect_dropped(f, &f->ip.status.not_ours);
+    }
+}
+
+static void sums_hold_for_datagrams_of_every_length(void **state)
+{
+    struct fixture *f = *state;
+    for (uint32_t bytes = 0; bytes < 200; bytes++) {
+        make_udp4(f);
+        for (uint32_t i = 0; i < bytes; i++)
+            ADD(f, (uint8_t)(0xff - i * 7));
+        finish_four(f);
+        assert_int_equal(take(f), HF_IP_DATAGRAM);
+        assert_int_equal(f->taken.bytes, 5 + bytes);
+        make_udp6(f);
+        for (uint32_t i = 0; i < bytes; i++)
+            ADD(f, (uint8_t)(0xf0 + i * 3));
+        finish_six(f);
+        assert_int_equal(take(f), HF_IP_DATAGRAM);
+    }
+}
+
 static void an_arp_request_for_us_is_answered_to_its_sender(void **state)
 {
     struct fixture *f = *state;
@@ -592,6 +630,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_datagram_for_our_port_is_given_with_where_it_came_from),
         TEST(what_is_padded_by_ethernet_is_cut_to_what_the_headers_say),
+        TEST(a_run_of_ports_is_ours_and_no_other),
+        TEST(sums_hold_for_datagrams_of_every_length),
         TEST(an_arp_request_for_us_is_answered_to_its_sender),
         TEST(an_echo_request_comes_back_as_it_went),
         TEST(a_solicitation_is_answered_with_our_ethernet_address),
