@@ -10,6 +10,7 @@ enum hf_answer_flag {
     HF_ANSWER_REPEATED = 1, /* the id was known: this is the first result with the current state */
     HF_ANSWER_ASYNC = 2,    /* --durability=async: not known to be on disk */
     HF_ANSWER_MORE = 4,     /* a page: ask again from where it ends */
+    HF_ANSWER_KEYED = 8,    /* the request key was known: the last 16 bytes, behind the items, are the id that its first command had */
 };
 
 /*  offset size
@@ -135,6 +136,8 @@ enum { HF_SKU_PAGE = 64, HF_LOCATION_PAGE = 256, HF_ADMIN_ANSWER_BYTES_MAX = 60 
 static inline uint32_t hf_answer_bytes_max(const struct hf_command *command)
 {
     const uint32_t plain = sizeof(struct hf_answer);
+    /* Room for the id behind a repeat by key; a place has it in that of its short lines. */
+    const uint32_t keyed = command->ext_bytes >= HF_REQUEST_KEY_EXTENSION_BYTES ? sizeof(struct hf_id) : 0;
     /* Fails its check, whatever it asks; counted on, the lines could bound an answer far beyond a frame. */
     if (command->line_count > HF_LINES_MAX)
         return plain;
@@ -144,6 +147,7 @@ static inline uint32_t hf_answer_bytes_max(const struct hf_command *command)
     case HF_RECEIVE:
     case HF_ADJUST:
     case HF_SET:
+        return plain + (uint32_t)sizeof(struct hf_cell_item) + keyed;
     case HF_GET_CELL:
         return plain + (uint32_t)sizeof(struct hf_cell_item);
     case HF_GET_ORDER:
@@ -158,8 +162,17 @@ static inline uint32_t hf_answer_bytes_max(const struct hf_command *command)
     case HF_FOLLOW:
         return HF_ADMIN_ANSWER_BYTES_MAX;
     default:
-        return plain;
+        return plain + keyed;
     }
+}
+
+/* The id that a write ran under: its own, or the first one's of its key. */
+static inline struct hf_id hf_answer_command_id(const struct hf_answer *answer, const struct hf_command *command)
+{
+    struct hf_id id = command->id;
+    if (answer->flags & HF_ANSWER_KEYED)
+        memcpy(&id, (const uint8_t *)answer + answer->length - sizeof id, sizeof id);
+    return id;
 }
 
 #endif

@@ -42,6 +42,7 @@ enum hf_opcode {
     HF_MARK = 0x0602,         /* body.mark: partitions p with p mod modulus == residue get this mark, where it is later than theirs */
     HF_FORGET = 0x0603,       /* body.sweep; 2 ids a line: terminal orders and command ids not newer than the partition's mark */
     HF_PURGE_LIMITS = 0x0604, /* body.sweep; a line a counter of a past window: sku, price = customer */
+    HF_PURGE_KEYS = 0x0605,   /* body.sweep; 2 request keys a line: those whose order or command is forgotten go */
 };
 
 /* The family of an opcode is its high byte. */
@@ -93,7 +94,7 @@ enum hf_extension_type {
     HF_EXT_REASON = 2,
     HF_EXT_REFERENCE = 3,
     HF_EXT_PAYMENT_REFERENCE = 4,
-    HF_EXT_IDEMPOTENCY_KEY = 5,
+    HF_EXT_IDEMPOTENCY_KEY = 5, /* exactly 16 bytes, struct hf_request_key */
     HF_EXT_TRACE_CONTEXT = 6,
     HF_EXT_NAME = 7,
 };
@@ -181,6 +182,14 @@ _Static_assert(sizeof(struct hf_line) == 32, "a line is 32 bytes");
 _Static_assert(sizeof(struct hf_command) == 64, "a command header is 64 bytes");
 _Static_assert(offsetof(struct hf_command, id) == 8 && offsetof(struct hf_command, body) == 32, "command header layout");
 
+/* What a client calls a write, 128 bits of the client's choice: hf_request_key_of() makes them from text. Of two writes under one key only
+ * the first has an effect, whatever their ids. It lives in a partition of its own: hf_request_key_route(). */
+struct hf_request_key {
+    uint64_t word[2];
+};
+
+enum { HF_REQUEST_KEY_EXTENSION_BYTES = 24 }; /* header, key, padding */
+
 enum { HF_COMMAND_BYTES_MAX = 64 + HF_LINES_MAX * 32 + HF_EXTENSION_BYTES_MAX };
 
 static inline const struct hf_line *hf_command_lines(const struct hf_command *command)
@@ -215,6 +224,25 @@ static inline const uint8_t *hf_command_extension(const struct hf_command *comma
         at += (sizeof head + head[1] + 7u) & ~(size_t)7;
     }
     return NULL;
+}
+
+/* Whether a write has a key, and which; queries and the engine's own commands have none. The command has passed hf_command_check(). */
+static inline bool hf_command_request_key(const struct hf_command *command, struct hf_request_key *key)
+{
+    uint16_t bytes = 0;
+    if (command->ext_bytes < HF_REQUEST_KEY_EXTENSION_BYTES || hf_opcode_family(command->opcode) > HF_FAMILY_ORDER)
+        return false;
+    const uint8_t *at = hf_command_extension(command, HF_EXT_IDEMPOTENCY_KEY, &bytes);
+    if (!at || bytes != sizeof *key)
+        return false;
+    memcpy(key, at, sizeof *key);
+    return true;
+}
+
+/* Its partition's: the low 16 bits of XXH64, as of a SKU of the same bytes. */
+static inline uint16_t hf_request_key_route(const struct hf_request_key *key)
+{
+    return (uint16_t)hf_xxh64_16(key->word);
 }
 
 #endif

@@ -98,7 +98,7 @@ static inline const struct hf_command_form *hf_command_form(uint16_t opcode)
         {.lines_min = 1, .lines_max = 1, .flags = HF_FLAG_STALE_OK, .has_arg = true},
         {.flags = HF_FLAG_STALE_OK, .has_arg = true},
     };
-    static const struct hf_command_form admin[] = {{0}, {0}, {0}, {0}, {.body_bytes = 8, .has_arg = true}};
+    static const struct hf_command_form admin[] = {{0}, {.has_arg = true}, {0}, {0}, {.body_bytes = 8, .has_arg = true}};
     static const struct {
         const struct hf_command_form *forms;
         unsigned count;
@@ -117,14 +117,15 @@ static inline bool hf_bytes_zero(const uint8_t *at, size_t bytes)
     return any == 0;
 }
 
-/* HF_OK, or HF_BAD_EXTENSION: every item fits, its padding is zero, and they fill ext_bytes exactly. */
+/* HF_OK, or HF_BAD_EXTENSION: every item fits, its padding is zero, a request key has its size, and they fill ext_bytes exactly. */
 static inline int hf_extensions_check(const uint8_t *at, size_t bytes)
 {
     while (bytes > 0) {
         uint16_t item[2];
         memcpy(item, at, sizeof item);
         size_t plain = sizeof item + item[1], padded = (plain + 7) & ~(size_t)7;
-        if (item[0] == 0 || padded > bytes || !hf_bytes_zero(at + plain, padded - plain))
+        if (item[0] == 0 || padded > bytes || !hf_bytes_zero(at + plain, padded - plain) ||
+            (item[0] == HF_EXT_IDEMPOTENCY_KEY && item[1] != sizeof(struct hf_request_key)))
             return HF_BAD_EXTENSION;
         at += padded;
         bytes -= padded;

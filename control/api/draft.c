@@ -1,6 +1,7 @@
 #include "control/api/draft.h"
 
 #include "control/grpc/text.h"
+#include "wire/request_key.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,6 +100,30 @@ void hf_draft_text(struct hf_draft *draft, uint16_t type, const char *field, con
     memcpy(at, head, sizeof head);
     memcpy(at + sizeof head, text, bytes);
     draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + padded);
+}
+
+void hf_draft_request_id(struct hf_draft *draft, const char *text)
+{
+    const char *other = draft->idempotency_key;
+    if (other && *other != '\0' && *text != '\0' && strcmp(other, text) != 0) {
+        hf_draft_fail(draft, HF_BAD_ARGUMENT, "request_id", "is not what the request's header says");
+        return;
+    }
+    if (*text == '\0')
+        text = other ? other : "";
+    size_t bytes = strlen(text);
+    if (bytes == 0)
+        return;
+    if (bytes > HF_DRAFT_KEY_BYTES_MAX) {
+        hf_draft_fail(draft, HF_BAD_EXTENSION, "request_id", "at most 255 bytes");
+        return;
+    }
+    struct hf_request_key key = hf_request_key_of(text, bytes);
+    uint16_t head[2] = {HF_EXT_IDEMPOTENCY_KEY, sizeof key};
+    uint8_t *at = hf_draft_append(draft, HF_REQUEST_KEY_EXTENSION_BYTES);
+    memcpy(at, head, sizeof head);
+    memcpy(at + sizeof head, &key, sizeof key);
+    draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES);
 }
 
 /* ---- texts ---- */
