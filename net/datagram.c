@@ -192,6 +192,11 @@ static void hf_datagram_take_hello(struct hf_net *net, struct hf_transport *tran
         return;
     }
     struct hf_connection *connection = session->connection;
+    /* A client that opens a session goes from large to small: this one has no hope for WELCOME of so many bytes any more. */
+    if (head->session != session->id && connection->datagram_bytes != 0 && event->bytes > connection->datagram_bytes) {
+        net->status.datagrams_late++;
+        return;
+    }
     if (!hf_datagram_move(net, connection, &event->from, hello.cookie))
         return;
     memcpy(connection->cookie, hello.cookie, sizeof hello.cookie);
@@ -282,6 +287,8 @@ void hf_datagram_take(struct hf_net *net, struct hf_intake *intake, struct hf_tr
         session = hf_session_find(&net->sessions, head.session);
         if (session && session->datagrams && memcmp(&session->connection->peer_address, &event->from, sizeof event->from) == 0)
             hf_datagram_end(net, session->connection);
+        else
+            net->status.datagrams_late++;
         break;
     default:
         net->status.bad_frame++;

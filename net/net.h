@@ -108,7 +108,7 @@ struct hf_net_status {
     uint64_t bad_frame, bad_crc, bad_version, too_large, credit_overrun, session_expired, resend_waiting, resend_answered, resend_lost;
     uint64_t datagrams_in, datagrams_unsent /* no room in the socket, or the path carries no such size */;
     uint64_t datagrams_overrun; /* that the socket had no room for */
-    uint64_t datagrams_late;    /* old copies: of a request whose slot went on, of a HELLO from where the client was before */
+    uint64_t datagrams_late;    /* old copies: of a request whose slot went on, of a HELLO from before the last one, of a BYE */
     uint64_t addresses_asked;   /* COOKIE sent */
     uint64_t addresses_changed, answers_too_large;
     uint64_t refused_busy, refused_sessions, slow_reader, half_frame_timeout, requests_in_flight, receive_buffers_short;

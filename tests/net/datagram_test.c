@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/cookie.h"
+#include "net/loopback.h"
 #include "net/tail.h"
 #include "tests/net/net_harness.h"
 #include "wire/crc32c.h"
@@ -30,14 +31,13 @@ static const struct hf_welcome *const welcome = (const struct hf_welcome *)(cons
 
 /* ---- A port and peers of it ---- */
 
-static void open_port(void)
+static void open_port_at(const char *const *listen, unsigned count)
 {
-    static const char *const listen[] = {"udp://127.0.0.1:0"};
     port.tcp = true; /* turns wait in the kernel */
     port.accept = true;
     port.now_ns = 1000000000000ull;
     port.options.listen = listen;
-    port.options.listen_count = 1;
+    port.options.listen_count = count;
     port.options.shard_count = 1;
     port.options.partitions = 256;
     port.options.one_by_one = one_by_one;
@@ -45,6 +45,12 @@ static void open_port(void)
     if (error)
         print_error("%s\n", hf_net_error());
     assert_int_equal(error, 0);
+}
+
+static void open_port(void)
+{
+    static const char *const listen[] = {"udp://127.0.0.1:0"};
+    open_port_at(listen, 1);
 }
 
 static void open_peer(struct peer *it, uint64_t client)
@@ -286,6 +292,35 @@ static void a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns(void *
     assert_int_equal(port_status(&port).session_expired, 1500);
 }
 
+/* More datagrams come in each turn than a turn takes; a client of the port's other transport is served all the same. */
+static void a_flood_of_datagrams_leaves_other_transports_their_turn(void **state)
+{
+    (void)state;
+    static const char *const listen[] = {"udp://127.0.0.1:0", "loopback://net_test"};
+    static struct test_client beside;
+    struct hf_frame frame;
+    static uint8_t payload[HF_FRAME_BYTES_MAX];
+    open_port_at(listen, 2);
+    open_peer(&peer, 7);
+    memset(&beside, 0, sizeof beside);
+    beside.pipe = hf_loopback_connect("net_test");
+    beside.open = true;
+    assert_non_null(beside.pipe);
+    assert_int_equal(hf_loopback_push(beside.pipe, out, make_hello(out, 0, 4)), sizeof(struct hf_frame) + sizeof(struct hf_hello));
+    unsigned turns = 0;
+    memset(payload, 0, sizeof payload);
+    do {
+        for (unsigned i = 0; i < 600; i++)
+            (void)!send(peer.fd, payload, 8, MSG_DONTWAIT);
+        port_turn(&port);
+        client_look(&beside);
+    } while (!client_has_frame(&beside) && turns++ < 200);
+    assert_true(client_has_frame(&beside));
+    assert_true(client_take(&beside, &port, &frame, payload));
+    assert_int_equal(frame.type, HF_WELCOME);
+    client_close(&beside);
+}
+
 static void what_the_socket_had_no_room_for_is_counted(void **state)
 {
     (void)state;
@@ -385,6 +420,31 @@ static void a_session_moves_to_a_proven_address_and_not_back_by_a_late_copy(void
     expect_answer(&other, 2, 1);
 }
 
+/* The client has tried a larger size before, of which nothing came back: the path carries it one way only. */
+static void a_late_hello_of_a_larger_size_does_not_make_answers_larger(void **state)
+{
+    (void)state;
+    static uint8_t large[9000];
+    open_port();
+    open_peer(&peer, 7);
+    give_hello(&peer, 0, 0, 16, HF_HELLO_DATAGRAM_BYTES_MIN);
+    expect_cookie(&peer);
+    memcpy(large, out, make_datagram_hello(&peer, 0, 0, 16, sizeof large));
+    give_hello(&peer, 0, 0, 16, 1472);
+    expect_welcome(&peer, 1472);
+    give(&peer, large, sizeof large);
+    expect_silence(&peer);
+    assert_int_equal(port_status(&port).datagrams_late, 1);
+    port.items = 100;
+    give_request(&peer, 1, 1);
+    expect_refused(&peer, 1, HF_TOO_LARGE);
+    /* Who says HELLO to the session may use more from now on. */
+    give_hello(&peer, peer.session, 0, 16, 8000);
+    expect_welcome(&peer, 8000);
+    give_request(&peer, 2, 1);
+    expect_answer(&peer, 2, 1);
+}
+
 static void a_full_table_refuses_new_sessions_until_one_was_idle_for_long(void **state)
 {
     (void)state;
@@ -418,6 +478,10 @@ static void bye_ends_a_session_if_it_comes_from_its_address(void **state)
     give(&peer, out, sizeof(struct hf_frame));
     expect_silence(&peer);
     assert_int_equal(port_status(&port).sessions + port_status(&port).connections, 0);
+    /* Those that end nothing are counted too: one was another's, one is a copy. */
+    give(&peer, out, sizeof(struct hf_frame));
+    expect_silence(&peer);
+    assert_int_equal(port_status(&port).datagrams_late, 2);
 }
 
 static void a_port_that_stopped_accepting_serves_the_sessions_it_has(void **state)
@@ -931,9 +995,11 @@ int main(void)
         OVER_UDP(nothing_is_answered_with_more_bytes_than_came),
         OVER_UDP(a_flood_of_hellos_takes_no_room),
         OVER_UDP(a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns),
+        OVER_UDP(a_flood_of_datagrams_leaves_other_transports_their_turn),
         OVER_UDP(what_the_socket_had_no_room_for_is_counted),
         OVER_UDP(a_cookie_serves_its_own_address_for_a_while),
         OVER_UDP(copies_of_a_hello_open_one_session),
+        OVER_UDP(a_late_hello_of_a_larger_size_does_not_make_answers_larger),
         OVER_UDP(a_session_moves_to_a_proven_address_and_not_back_by_a_late_copy),
         OVER_UDP(a_full_table_refuses_new_sessions_until_one_was_idle_for_long),
         OVER_UDP(bye_ends_a_session_if_it_comes_from_its_address),
