@@ -46,6 +46,9 @@ const char *hf_result_advice(unsigned result)
         [HF_AMOUNT_MISMATCH] = "amount or currency are not those of the intent",
         [HF_REFUND_DUE] = "the order is forgotten; the payment is marked for refund",
         [HF_NOT_FOUND] = "nothing is stored under this key",
+        [HF_NOT_RETAINED] = "the log from this position on is not kept any more; take the state as it is, and follow from its position",
+        [HF_LOG_DAMAGED] =
+            "a durable block does not check when it is read back; the engine says where, `holdfast journal verify` says more",
     };
     return result < HF_RESULT_COUNT && advice[result] ? advice[result]
                                                       : "this tool does not know the code; it may be older than the engine";

@@ -22,6 +22,7 @@ struct hf_append_done {
 struct hf_read_cursor {
     uint64_t segment; /* number + 1 of what fd is; 0: none */
     int fd;
+    bool missing; /* no segment stands where the last read began */
     char error[256];
 };
 

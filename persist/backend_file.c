@@ -241,6 +241,7 @@ static int cursor_open(struct hf_file *file, struct hf_read_cursor *cursor, uint
         snprintf(cursor->error, sizeof cursor->error, "cannot open %.200s: %s", name, strerror(errno));
         return HF_E_IO;
     }
+    cursor->missing = cursor->fd < 0;
     cursor->segment = cursor->fd < 0 ? 0 : number + 1;
     return 0;
 }

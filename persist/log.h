@@ -104,8 +104,8 @@ void hf_log_close(struct hf_log *log);
 
 /* Reads durable records after `position` (an end position of a record, or 0) into buf: struct hf_follow_head, record, repeated. *bytes in:
  * room, out: used; *next: end position of the last one written (== position when there is none). Safe from any one other thread while the
- * log runs: reads the segments by itself, never beyond hf_log_durable(). 0, HF_E_IO, HF_E_DAMAGED, HF_E_USAGE (position is no record's
- * end). */
+ * log runs: reads the segments by itself, never beyond hf_log_durable(). 0, HF_E_IO, HF_E_DAMAGED, HF_E_ABSENT (its segment is gone),
+ * HF_E_USAGE (position is beyond it, or no record's end). */
 struct hf_log_reader;
 int hf_log_reader_open(const struct hf_log *log, struct hf_log_reader **out);
 int hf_log_reader_read(struct hf_log_reader *reader, uint64_t position, void *buf, uint32_t *bytes, uint64_t *next);

@@ -72,6 +72,9 @@ static int load(struct hf_log_reader *reader, uint64_t region, uint64_t durable)
                                             reader->memory + (reader->loaded - region), (uint32_t)(end - reader->loaded), &absent);
     if (e != 0)
         return hf_say(hf_log_thread_error(), e, "%s", reader->cursor.error);
+    /* What is durable and has no segment was taken away. */
+    if (reader->cursor.missing)
+        return hf_say(hf_log_thread_error(), HF_E_ABSENT, "the log at position %" PRIu64 " is not kept any more", reader->loaded);
     reader->loaded = end;
     return 0;
 }

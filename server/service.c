@@ -17,12 +17,21 @@ enum {
     SHARDS_RUN_NS_MAX = 100000000,
     TAKE_TRIES = 1000,       /* of a command's words */
     TAKE_ALL_TRIES = 100000, /* words; each try waits within the word's own bound */
+    READERS = 4,             /* followers at so many places go on where they stood */
+    REGION_BYTES = 1 << 20,  /* as much as a reader holds */
+};
+
+/* A reader that goes on where it stood reads only what is new; one that is sent elsewhere reads up to a region of the log again. */
+struct hf_service_reader {
+    struct hf_log_reader *reader;
+    uint64_t next, used; /* position where it stands; when it was last asked, as a count */
 };
 
 struct hf_service {
     struct hf_node *node;
     struct hf_executor *executor;
-    struct hf_log_reader *reader;
+    struct hf_service_reader readers[READERS];
+    uint64_t reads, damaged; /* position of damage that was said already */
     struct hf_atomic_u32 stop;
     pthread_t thread;
     bool started;
@@ -118,24 +127,59 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
     return position;
 }
 
+/* The one that stands at `position`, else one that has read its surroundings, else the one that was not asked for longest. NULL: the log
+ * keeps nothing. */
+static struct hf_service_reader *reader_at(struct hf_service *service, uint64_t position)
+{
+    struct hf_service_reader *oldest = &service->readers[0], *near = NULL;
+    for (unsigned i = 0; i < READERS; i++) {
+        struct hf_service_reader *reader = &service->readers[i];
+        if (reader->used != 0 && reader->next == position)
+            return reader;
+        near = reader->used != 0 && reader->next / REGION_BYTES == position / REGION_BYTES ? reader : near;
+        oldest = reader->used < oldest->used ? reader : oldest;
+    }
+    near = near ? near : oldest;
+    return near->reader ? near : NULL;
+}
+
+/* Said once for each place: followers ask again. */
+static uint16_t follow_refused(struct hf_service *service, int error, uint64_t position)
+{
+    if (error == HF_E_USAGE)
+        return HF_BAD_ARGUMENT;
+    if (error == HF_E_ABSENT)
+        return HF_NOT_RETAINED;
+    if (service->damaged != position + 1)
+        hf_log_line_write(HF_LEVEL_WARN, "the log cannot be followed",
+                          (struct hf_log_line_field[]){hf_field_number("position", position), hf_field_text("error", hf_log_error(NULL))},
+                          2);
+    service->damaged = position + 1;
+    return error == HF_E_DAMAGED ? HF_LOG_DAMAGED : HF_BUSY;
+}
+
 static uint64_t serve_follow(struct hf_service *service, const struct hf_task *task)
 {
     uint32_t room = HF_ADMIN_ANSWER_BYTES_MAX - (uint32_t)sizeof *task->answer, bytes = task->command->arg;
-    uint64_t next = task->command->body.follow.position;
+    uint64_t position = task->command->body.follow.position, next = position;
+    struct hf_service_reader *reader = reader_at(service, position);
     bytes = bytes == 0 || bytes > room ? room : bytes;
-    if (!service->reader) {
+    if (!reader) {
         answer_plain(task, HF_NOT_FOUND);
         return 0;
     }
-    answer_plain(task, HF_OK);
-    int error = hf_log_reader_read(service->reader, next, task->answer + 1, &bytes, &next);
+    uint64_t durable = hf_log_durable(service->node->log);
+    int error = hf_log_reader_read(reader->reader, position, task->answer + 1, &bytes, &next);
+    reader->used = ++service->reads;
+    reader->next = next;
     if (error != 0) {
-        answer_plain(task, error == HF_E_USAGE ? HF_BAD_ARGUMENT : HF_BUSY);
+        answer_plain(task, follow_refused(service, error, position));
         return 0;
     }
+    answer_plain(task, HF_OK);
     task->answer->length += bytes;
     task->answer->value = next;
-    task->answer->version = hf_log_durable(service->node->log);
+    task->answer->version = durable;
     return 0;
 }
 
@@ -200,7 +244,7 @@ static uint64_t serve(struct hf_service *service, const struct hf_task *task)
 {
     switch (task->command->opcode) {
     case HF_STATUS:
-        hf_status_answer(service->node, service->executor, task->answer);
+        hf_status_answer(service->node, service->executor, task->command->arg, task->answer);
         return 0;
     case HF_DIGEST:
     case HF_AUDIT:
@@ -258,8 +302,8 @@ int hf_service_create(struct hf_node *node, struct hf_service **out)
     *out = service;
     service->node = node;
     int error = hf_node_make_executor(node, node->shard_count, &service->executor);
-    if (error == 0 && node->options.log_backend == HF_LOG_CHOICE_FILE)
-        error = hf_log_reader_open(node->log, &service->reader);
+    for (unsigned i = 0; i < READERS && error == 0 && node->options.log_backend == HF_LOG_CHOICE_FILE; i++)
+        error = hf_log_reader_open(node->log, &service->readers[i].reader);
     return error;
 }
 
@@ -278,8 +322,9 @@ void hf_service_destroy(struct hf_service *service)
     hf_store_release_u32(&service->stop, 1);
     if (service->started)
         pthread_join(service->thread, NULL);
-    if (service->reader)
-        hf_log_reader_close(service->reader);
+    for (unsigned i = 0; i < READERS; i++)
+        if (service->readers[i].reader)
+            hf_log_reader_close(service->readers[i].reader);
     hf_executor_destroy(service->executor);
     hf_memory_free(service);
 }

@@ -17,6 +17,7 @@ enum hf_error {
     HF_E_CLOSED = -12,   /* the other side is gone */
     HF_E_TIMEOUT = -13,
     HF_E_PROTOCOL = -14, /* the other side does not speak the protocol */
+    HF_E_ABSENT = -15,   /* what was asked for is not kept any more */
 };
 
 /* The exit status that goes with an error (docs/operations.md): 0 for 0. */

@@ -51,6 +51,9 @@ enum hf_result {
     HF_AMOUNT_MISMATCH = 55,
     HF_REFUND_DUE = 56,
     HF_NOT_FOUND = 57,
+    /* The log cannot be followed from there. */
+    HF_NOT_RETAINED = 58,
+    HF_LOG_DAMAGED = 59,
 };
 
 enum { HF_RESULT_COUNT = 64 };
@@ -100,6 +103,8 @@ static inline const char *hf_result_name(unsigned code)
         [HF_AMOUNT_MISMATCH] = "AMOUNT_MISMATCH",
         [HF_REFUND_DUE] = "REFUND_DUE",
         [HF_NOT_FOUND] = "NOT_FOUND",
+        [HF_NOT_RETAINED] = "NOT_RETAINED",
+        [HF_LOG_DAMAGED] = "LOG_DAMAGED",
     };
     return code < HF_RESULT_COUNT && names[code] ? names[code] : "UNKNOWN";
 }

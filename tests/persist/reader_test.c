@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { ROOM = 64 << 10 };
 
@@ -106,6 +107,29 @@ static void a_follower_goes_on_from_any_record_also_over_a_restart(void **state)
         assert_int_equal(hf_log_reader_read(reader, positions[i] - 8, buf, &bytes, &next), HF_E_USAGE);
         hf_log_reader_close(reader);
     }
+}
+
+static void what_is_not_kept_any_more_is_told_from_damage_and_the_rest_can_be_read(void **state)
+{
+    struct help *help = *state;
+    struct hf_log_reader *reader;
+    char path[160];
+    uint8_t buf[ROOM];
+    uint32_t bytes = ROOM;
+    uint64_t next = 0, number = 40, position;
+    help_start(help);
+    assert_int_equal(help_write_many(help, 40, 2048), 0);
+    position = help->end_position;
+    assert_int_equal(help_write_many(help, 40, 2048), 0);
+    assert_int_equal(help_settle(help), 0);
+    snprintf(path, sizeof path, "%s/log-%016x.seg", help->dir, 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(hf_log_reader_open(help->log, &reader), 0);
+    assert_int_equal(hf_log_reader_read(reader, 0, buf, &bytes, &next), HF_E_ABSENT);
+    assert_int_equal(read_on(reader, &position, &number), 0);
+    assert_int_equal(number, 80);
+    assert_int_equal(hf_log_reader_read(reader, 0, buf, &bytes, &next), HF_E_ABSENT);
+    hf_log_reader_close(reader);
 }
 
 struct follower {
@@ -211,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_FILES(a_follower_gets_every_durable_record_once),
         ON_FILES(a_follower_goes_on_from_any_record_also_over_a_restart),
+        ON_FILES(what_is_not_kept_any_more_is_told_from_damage_and_the_rest_can_be_read),
         ON_FILES(a_follower_in_another_thread_keeps_up_while_the_log_runs),
         ON_FILES(inspection_says_what_stands_and_what_is_damaged),
         cmocka_unit_test(engine_time_follows_the_monotonic_clock_from_the_later_start),

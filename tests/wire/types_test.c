@@ -75,7 +75,7 @@ static void every_result_has_a_name_of_its_own(void **state)
     }
     assert_true(named >= 41);
     assert_string_equal(hf_result_name(HF_OK), "OK");
-    assert_string_equal(hf_result_name(HF_NOT_FOUND), "NOT_FOUND");
+    assert_string_equal(hf_result_name(HF_LOG_DAMAGED), "LOG_DAMAGED");
 }
 
 static void every_table_names_its_option(void **state)
