@@ -5,20 +5,16 @@
 #include "net/dpdk/port.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
 #include "net/dpdk/device.h"
+#include "net/dpdk/eal.h"
 #include "net/net.h"
 #include "net/outbox.h"
 
@@ -300,48 +296,12 @@ static void hf_dpdk_destroy(struct hf_transport *transport)
     }
     rte_mempool_free(dpdk->pool);
     if (dpdk->eal)
-        rte_eal_cleanup();
+        hf_eal_end();
     free(dpdk->queue);
     free(dpdk);
 }
 
 /* ---- Beginning ---- */
-
-/* EAL would keep this thread on one core, and leave an empty directory behind. */
-static int hf_dpdk_init_eal(struct hf_dpdk *dpdk, const struct hf_device *device)
-{
-    char core[32], memory[16], prefix[32], named[sizeof device->name + 16];
-    cpu_set_t cpus;
-    pthread_getaffinity_np(pthread_self(), sizeof cpus, &cpus);
-    unsigned first = 0;
-    while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &cpus))
-        first++;
-    snprintf(core, sizeof core, "0@%u", first);
-    snprintf(memory, sizeof memory, "%d", HF_DPDK_MEMORY_MIB);
-    snprintf(prefix, sizeof prefix, "holdfast-%d", (int)getpid());
-    snprintf(named, sizeof named, device->virtual ? "--vdev=%s" : "--allow=%s", device->name);
-    char *arguments[16] = {"holdfastd", "--lcores", core, "--file-prefix", prefix, "--no-telemetry", "--log-level=*:critical", named};
-    int count = 8;
-    if (device->virtual)
-        arguments[count++] = "--no-pci";
-    if (device->huge) {
-        arguments[count++] = "--in-memory";
-    } else {
-        arguments[count++] = "--no-huge";
-        arguments[count++] = "--no-shconf";
-        arguments[count++] = "-m";
-        arguments[count++] = memory;
-    }
-    int done = rte_eal_init(count, arguments);
-    pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
-    dpdk->eal = done >= 0;
-    if (rte_eal_get_runtime_dir()[0])
-        (void)rmdir(rte_eal_get_runtime_dir());
-    if (done >= 0)
-        return 0;
-    return hf_net_fail(HF_E_IO, "DPDK cannot start with device %s%s: %s; see docs/dpdk.md", device->name,
-                       device->huge ? " and huge pages" : "", rte_strerror(rte_errno));
-}
 
 static int hf_dpdk_refused(const struct hf_device *device, const char *what, int error)
 {
@@ -408,7 +368,8 @@ int hf_dpdk_listen(struct hf_transport *transport, const char *address)
         return hf_net_fail(HF_E_USAGE, "cannot listen on %s: an engine serves one DPDK device", address);
     int error = hf_device_parse(address, &device);
     if (!error)
-        error = hf_dpdk_init_eal(dpdk, &device);
+        error = hf_eal_start(&(struct hf_eal_options){.devices = &device, .device_count = 1, .memory_mib = HF_DPDK_MEMORY_MIB});
+    dpdk->eal = error == 0;
     return error ? error : hf_dpdk_open(dpdk, &device);
 }
 

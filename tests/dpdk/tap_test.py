@@ -5,34 +5,12 @@ Nothing outside the namespace is touched; with it the device is gone.
 
 import os
 import re
-import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
+from namespace import enter_namespace, run
+from harness import EndTest, main, run_tool  # its folder is known by now
 
-from harness import EndTest, main, run_tool  # noqa: E402  (the harness stands in the folder beside)
-
-INSIDE = 'HF_TEST_IN_NAMESPACE'
 DEVICE = 'dpdk://net_tap0,iface=hf0?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
 FOUR, SIX = 'udp://10.9.0.2:7000', 'udp://[fd00:9::2]:7000'
-
-
-def run(*words, status=0):
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-                          check=False)
-    if done.returncode != status:
-        raise AssertionError(f'{" ".join(words)}: exit {done.returncode}\n{done.stdout}')
-    return done.stdout
-
-
-def enter_namespace():
-    """Runs this file again in a network of its own; who is not root is root in there alone."""
-    if os.environ.get(INSIDE):
-        run('ip', 'link', 'set', 'lo', 'up')
-        return
-    user = [] if os.geteuid() == 0 else ['--user', '--map-root-user']
-    os.environ[INSIDE] = '1'
-    os.execvp('unshare', ['unshare', '--net', *user, sys.executable, *sys.argv])
 
 
 class Tap(EndTest):

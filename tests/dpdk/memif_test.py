@@ -1,0 +1,52 @@
+"""dpdk:// over a memif: its other end is a bridge to an interface of Linux, whose stack is the peer."""
+
+import os
+
+from namespace import Bridge, enter_namespace, run
+from harness import EndTest, main, run_tool  # its folder is known by now
+
+
+class Memif(EndTest):
+    def start_on_memif(self, **more):
+        socket = os.path.join(self.directory, 'memif.sock')
+        self.socket = socket
+        address = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={socket}?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
+        return self.start('--listen', address, '--insecure-listen', **more)
+
+    def connect_bridge(self):
+        bridge = Bridge(self.socket, 'hf1')
+        self.addCleanup(bridge.stop)
+        bridge.wait_ready()
+        run('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'hf1')
+        run('ip', 'address', 'add', 'fd00:9::1/64', 'dev', 'hf1', 'nodad')
+        run('ip', 'link', 'set', 'hf1', 'up')
+        return bridge
+
+    def load(self, address, *options):
+        found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8,
+                         *options)
+        self.assertEqual(found.status, 0, str(found))
+        self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
+        return found.json
+
+    def test_linux_pings_and_trades_through_a_memif_whose_client_comes_goes_and_comes_again(self):
+        engine = self.start_on_memif()
+        self.stock(engine, 4, 1000000)
+        acked = os.path.join(self.directory, 'acked')
+        for turn in range(2):
+            bridge = self.connect_bridge()
+            for address in ('10.9.0.2', 'fd00:9::2'):
+                self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', address))
+            self.load('udp://10.9.0.2:7000', *(['--acked', acked] if turn else []))
+            self.load('udp://[fd00:9::2]:7000')
+            bridge.stop()
+        self.audit_clean(engine, acked)
+        state = self.digest(engine)
+        self.assertEqual(engine.stop(), 0)
+        self.kept(state)
+        self.assertFalse(os.path.exists(self.socket))
+
+
+if __name__ == '__main__':
+    enter_namespace()
+    main()
