@@ -66,9 +66,9 @@ static void join_version(json_t *object)
     json_object_set_new(object, "version", version ? json_string(text) : json_string("unknown"));
 }
 
-static json_t *counters(const struct hf_answer *answer)
+/* Adds a page of counters to the node's object, and to its shards. */
+static void add_counters(json_t *object, json_t *shards, const struct hf_answer *answer)
 {
-    json_t *object = json_object(), *shards = json_array();
     const uint8_t *at = (const uint8_t *)(answer + 1), *end = (const uint8_t *)answer + answer->length;
     for (; (size_t)(end - at) >= sizeof(struct hf_counter_item); at += sizeof(struct hf_counter_item)) {
         struct hf_counter_item item;
@@ -78,25 +78,50 @@ static json_t *counters(const struct hf_answer *answer)
         bool of_shard = item.shard < HF_CLIENT_SHARDS_MAX;
         put_by_path(of_shard ? shard_object(shards, item.shard) : object, name, item.value);
     }
+}
+
+/* Asks for every page: 0 with *out, or an exit status after a sentence. */
+static int ask_status(const struct hf_tool *tool, json_t **out)
+{
+    struct hf_tool_call call;
+    json_t *object = json_object(), *shards = json_array();
+    int failed = ask(tool, &call, HF_STATUS);
+    if (failed) {
+        json_decref(object);
+        json_decref(shards);
+        return failed;
+    }
+    while (call.answer->result == HF_OK) {
+        add_counters(object, shards, call.answer);
+        if (!(call.answer->flags & HF_ANSWER_MORE))
+            break;
+        uint32_t next = (uint32_t)call.answer->value;
+        hf_tool_call_again(&call, HF_STATUS, 0, 0)->arg = next;
+        failed = hf_tool_call_send(tool, &call);
+        if (failed)
+            break;
+    }
+    if (!failed && call.answer->result != HF_OK)
+        failed = hf_tool_finish(tool, call.answer, NULL);
+    hf_tool_call_close(&call);
     join_version(object);
     json_object_set_new(object, "shards", shards);
-    return object;
+    *out = object;
+    if (failed)
+        json_decref(object);
+    return failed;
 }
 
 int hf_tool_status(struct hf_tool *tool, int argc, char **argv)
 {
-    struct hf_tool_call call;
+    json_t *object;
     int failed = hf_tool_options(tool, argc, argv, NULL, 0);
     if (!failed)
-        failed = ask(tool, &call, HF_STATUS);
+        failed = ask_status(tool, &object);
     if (failed)
         return failed < 0 ? 0 : failed;
-    if (call.answer->result == HF_OK)
-        hf_tool_print(tool, counters(call.answer));
-    else
-        failed = hf_tool_finish(tool, call.answer, NULL);
-    hf_tool_call_close(&call);
-    return failed;
+    hf_tool_print(tool, object);
+    return HF_EXIT_DONE;
 }
 
 int hf_tool_digest(struct hf_tool *tool, int argc, char **argv)

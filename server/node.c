@@ -505,6 +505,7 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
     node->shard_count = options->shards;
     fill_world(node);
     int code = open_log(node, error, error_bytes);
+    struct hf_cycles_mark began = hf_cycles_mark();
     if (code == 0)
         code = recover(node, error, error_bytes);
     if (code == 0)
@@ -515,6 +516,9 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
     }
     place_shards(node);
     code = make_control(node);
+    node->ns_per_cycle = hf_cycles_rate(&began);
+    for (unsigned i = 0; i < node->shard_count; i++)
+        node->shards[i]->stages.ns_per_cycle = node->ns_per_cycle;
     if (code == 0)
         code = start_threads(node);
     if (code != 0) {

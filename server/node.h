@@ -49,7 +49,7 @@ struct hf_node {
     struct hf_control *control; /* NULL: none was asked for */
     struct hf_engine_time time;
     struct hf_log_info info;
-    uint64_t term, replay_ns;
+    uint64_t term, replay_ns, ns_per_cycle /* << 32, as of hf_cycles_rate() */;
     pthread_t drainer;
     bool drainer_started;
 

@@ -1,7 +1,6 @@
 #include "server/shard.h"
 
 #include "control/api/exchange.h"
-#include "server/cycles.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/service.h"
@@ -35,7 +34,9 @@ static void publish_status(struct hf_shard *shard);
 unsigned hf_shard_turn(struct hf_shard *shard)
 {
     struct hf_node *node = shard->node;
+    struct hf_stages *stages = &shard->stages;
     unsigned work = 0;
+    hf_stages_enter(stages, HF_STAGE_RECEIVE);
     shard->now_ns = hf_engine_time_now(&node->time);
     shard->latest_ns = hf_node_latest_ns(node, shard->now_ns);
     hf_node_even_quota(node, &shard->executor->quota);
@@ -43,16 +44,26 @@ unsigned hf_shard_turn(struct hf_shard *shard)
     work += receive(shard);
     work += take_completions(shard);
     notice_full_log(shard);
-    if (hf_load_acquire_u32(&node->paused) == 0) {
+    bool paused = hf_load_acquire_u32(&node->paused) != 0;
+    hf_stages_enter(stages, HF_STAGE_RUN);
+    if (!paused) {
         work += run_parked(shard);
         work += run_forwarded(shard);
         work += run_received(shard);
-        work += hf_sweep_turn(shard);
     }
+    hf_stages_enter(stages, HF_STAGE_SWEEP);
+    if (!paused)
+        work += hf_sweep_turn(shard);
+    hf_stages_enter(stages, HF_STAGE_DRAIN);
     work += drain_log(shard);
+    hf_stages_enter(stages, HF_STAGE_ANSWER);
     work += answer_durable(shard);
+    hf_stages_enter(stages, HF_STAGE_FLUSH);
     work += hf_net_flush(shard->net);
     publish_status(shard);
+    hf_stages_enter(stages, HF_STAGE_IDLE);
+    if (work != 0)
+        hf_stages_count(stages, shard->now_ns);
     shard->counters.turns++;
     return work;
 }
@@ -128,14 +139,13 @@ static void answered(struct hf_shard *shard, struct hf_request *request, uint64_
 
 static unsigned answer_durable(struct hf_shard *shard)
 {
-    uint64_t began = hf_cycles(), durable = hf_log_durable(shard->node->log);
+    uint64_t durable = hf_log_durable(shard->node->log);
     bool wait = shard->node->options.durability == HF_DURABILITY_SYNC;
     unsigned sent = 0;
     while (shard->waiting.first && (!wait || shard->waiting.first->position <= durable)) {
         send_answer(shard, pop(&shard->waiting));
         sent++;
     }
-    shard->counters.cycles_answer += hf_cycles() - began;
     return sent;
 }
 
@@ -373,13 +383,11 @@ static unsigned receive_control(struct hf_shard *shard, bool accept)
 static unsigned receive(struct hf_shard *shard)
 {
     struct hf_request *requests[REQUESTS_A_TURN];
-    uint64_t began = hf_cycles();
     bool stopping = hf_load_acquire_u32(&shard->node->stopping) != 0;
     unsigned count = hf_net_receive(shard->net, shard->now_ns, !stopping, HF_DRAINING, requests, REQUESTS_A_TURN);
     for (unsigned i = 0; i < count; i++)
         push(&shard->received, requests[i]);
     count += receive_control(shard, !stopping);
-    shard->counters.cycles_receive += hf_cycles() - began;
     return count;
 }
 
@@ -491,7 +499,6 @@ static void run_ahead(struct hf_shard *shard)
 
 static unsigned run_received(struct hf_shard *shard)
 {
-    uint64_t began = hf_cycles();
     unsigned batches = 0;
     for (; batches < BATCHES_A_TURN && may_take(shard); batches++) {
         gather(shard);
@@ -499,7 +506,6 @@ static unsigned run_received(struct hf_shard *shard)
             break;
         run_ahead(shard);
     }
-    shard->counters.cycles_run += hf_cycles() - began;
     return batches;
 }
 
@@ -510,11 +516,9 @@ static unsigned drain_log(struct hf_shard *shard)
     struct hf_node *node = shard->node;
     if (shard->number != 0 || node->options.drainer != HF_DRAINER_INLINE || hf_load_relaxed_u32(&node->finished) != 0)
         return 0;
-    uint64_t began = hf_cycles();
     int work = hf_log_drain(node->log, shard->now_ns);
     if (work < 0)
         hf_node_fatal(node, work, "the log could not be written");
-    shard->counters.cycles_drain += hf_cycles() - began;
     return (unsigned)work;
 }
 
@@ -525,6 +529,7 @@ static void publish_status(struct hf_shard *shard)
         return;
     struct hf_shard_status *status = &shard->status;
     status->counters = shard->counters;
+    memcpy(status->stages, shard->stages.counters, sizeof status->stages);
     status->executor = shard->executor->counters;
     status->quota = shard->executor->quota;
     hf_net_status(shard->net, &status->net);
@@ -536,6 +541,12 @@ static void publish_status(struct hf_shard *shard)
     status->words_yielded = hf_load_relaxed_u64(&taker->yielded);
     status->parked_now = hf_lanes_parked(shard->lanes);
     status->waiting_now = shard->waiting.count;
+    status->received_now = shard->received.count;
+    status->control_now = shard->from_control;
+    status->service_now = shard->service.outstanding;
+    status->forwarded_now = 0;
+    for (unsigned other = 0; other < shard->node->shard_count; other++)
+        status->forwarded_now += shard->to[other].outstanding;
     hf_store_release_u32(&shard->status_given, wanted);
 }
 
@@ -608,14 +619,10 @@ static void *shard_main(void *context)
             hf_net_stop_accepting(shard->net);
             stopped_accepting = true;
         }
-        uint64_t before = hf_clock_system.monotonic_ns(NULL);
         if (hf_shard_turn(shard) == 0)
             idle(shard);
         else
             shard->idle_turns = 0;
-        uint64_t took = hf_clock_system.monotonic_ns(NULL) - before;
-        if (took > shard->counters.turn_ns_max && shard->idle_turns == 0)
-            shard->counters.turn_ns_max = took;
         note_drained(shard);
     }
     return NULL;
@@ -651,6 +658,7 @@ int hf_shard_create(struct hf_node *node, unsigned number, struct hf_shard **out
     shard->node = node;
     shard->number = number;
     shard->cpu = -1;
+    hf_store_relaxed_u64(&shard->stages.at, (hf_cycles() & ~(uint64_t)7) | HF_STAGE_IDLE);
     shard->lanes = hf_lanes_create(node->partitions, node->world.parked_max);
     shard->sweep_command = hf_memory_zeroed(HF_COMMAND_BYTES_MAX);
     shard->sweep_answer = hf_memory_zeroed(HF_ADMIN_ANSWER_BYTES_MAX);

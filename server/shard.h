@@ -9,6 +9,7 @@
 #include "server/executor.h"
 #include "server/lanes.h"
 #include "server/node.h"
+#include "server/stages.h"
 
 #include <pthread.h>
 
@@ -27,18 +28,18 @@ struct hf_channel {
 
 struct hf_shard_counters {
     uint64_t turns, idle_waits, commands, malformed, forwarded, taken_over, parked, busy, sweeps, expired, forgotten, marks;
-    uint64_t sweep_lag_ns_max, turn_ns_max, answers, answer_wait_ns_sum;
-    uint64_t cycles_receive, cycles_run, cycles_answer, cycles_drain, cycles_sweep;
+    uint64_t sweep_lag_ns_max, answers, answer_wait_ns_sum;
 };
 
 /* What a shard copies out for STATUS when the service asks. */
 struct hf_shard_status {
     struct hf_shard_counters counters;
+    struct hf_stage_counters stages[HF_STAGE_KINDS];
     struct hf_executor_counters executor;
     struct hf_net_status net;
     struct hf_quota quota;
     uint64_t words_taken, words_tried_failed, words_waited, words_bound_failed, words_yielded;
-    uint32_t parked_now, waiting_now;
+    uint32_t parked_now, waiting_now, received_now, forwarded_now, service_now, control_now;
 };
 
 struct hf_exchange;
@@ -75,6 +76,7 @@ struct hf_shard {
     struct hf_command *sweep_command;
     struct hf_answer *sweep_answer;
     struct hf_shard_counters counters;
+    struct hf_stages stages;
 
     struct hf_atomic_u32 status_wanted, status_given; /* generations */
     struct hf_shard_status status;                    /* written by the shard between wanted and given */

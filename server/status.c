@@ -9,14 +9,17 @@
 struct items {
     struct hf_answer *answer;
     uint32_t shard;
+    bool full;
 };
 
-/* Adds a number; what would not fit the answer is left out. */
+/* Adds a number; what would not fit the answer is left out, and said. */
 static void add(struct items *items, const char *name, uint64_t value)
 {
     struct hf_answer *answer = items->answer;
-    if (answer->length + sizeof(struct hf_counter_item) > HF_ADMIN_ANSWER_BYTES_MAX)
+    if (answer->length + sizeof(struct hf_counter_item) > HF_ADMIN_ANSWER_BYTES_MAX) {
+        items->full = true;
         return;
+    }
     struct hf_counter_item *item = (struct hf_counter_item *)(void *)((uint8_t *)answer + answer->length);
     *item = (struct hf_counter_item){.shard = items->shard, .value = value};
     snprintf(item->name, sizeof item->name, "%s", name);
@@ -67,12 +70,13 @@ static void add_log(struct items *items, const struct hf_node *node, const struc
 static unsigned table_of(const char *name)
 {
     static const char *const names[HF_TABLE_COUNT] = {
-        [HF_TABLE_SKUS] = "skus",           [HF_TABLE_CELLS] = "cells",   [HF_TABLE_ORDERS] = "orders",
-        [HF_TABLE_LINES] = "lines",         [HF_TABLE_LIMITS] = "limits", [HF_TABLE_COMMAND_IDS] = "command_ids",
-        [HF_TABLE_LOCATIONS] = "locations",
+        [HF_TABLE_SKUS] = "skus",           [HF_TABLE_CELLS] = "cells",
+        [HF_TABLE_ORDERS] = "orders",       [HF_TABLE_LINES] = "lines",
+        [HF_TABLE_LIMITS] = "limits",       [HF_TABLE_COMMAND_IDS] = "command_ids",
+        [HF_TABLE_LOCATIONS] = "locations", [HF_TABLE_REQUEST_KEYS] = "request_keys",
     };
     for (unsigned table = 1; table < HF_TABLE_COUNT; table++)
-        if (strcmp(names[table], name) == 0)
+        if (names[table] && strcmp(names[table], name) == 0)
             return table;
     return 0;
 }
@@ -133,14 +137,45 @@ static void add_loop(struct items *items, const struct hf_shard_counters *counte
     add(items, "forgotten", counters->forgotten);
     add(items, "marks", counters->marks);
     add(items, "sweep_lag_us_max", counters->sweep_lag_ns_max / 1000);
-    add(items, "turn_us_max", counters->turn_ns_max / 1000);
     add(items, "answers", counters->answers);
     add(items, "answer_wait_us_mean", counters->answers ? counters->answer_wait_ns_sum / counters->answers / 1000 : 0);
-    add(items, "cycles.receive", counters->cycles_receive);
-    add(items, "cycles.run", counters->cycles_run);
-    add(items, "cycles.answer", counters->cycles_answer);
-    add(items, "cycles.drain", counters->cycles_drain);
-    add(items, "cycles.sweep", counters->cycles_sweep);
+}
+
+static const char *stage_name(unsigned stage)
+{
+    static const char *const names[HF_STAGE_IDLE + 1] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn", "idle"};
+    return names[stage];
+}
+
+/* Buckets are not cumulative, and empty ones left out. */
+static void add_stages(struct items *items, const struct hf_stage_counters *stages, uint64_t ns_per_cycle)
+{
+    static const char *const bounds[HF_STAGE_BUCKETS] = {"le_1us", "le_4us",  "le_16us", "le_66us",  "le_262us",  "le_1ms",
+                                                         "le_4ms", "le_17ms", "le_67ms", "le_268ms", "le_1074ms", "more"};
+    char name[40];
+    for (unsigned stage = 0; stage < HF_STAGE_KINDS; stage++) {
+        const struct hf_stage_counters *from = &stages[stage];
+        snprintf(name, sizeof name, "stages.%s.ns_sum", stage_name(stage));
+        add(items, name, hf_cycles_to_ns(from->sum_cycles, ns_per_cycle));
+        snprintf(name, sizeof name, "stages.%s.ns_max", stage_name(stage));
+        add(items, name, hf_cycles_to_ns(from->max_cycles, ns_per_cycle));
+        snprintf(name, sizeof name, "stages.%s.max_at_ms", stage_name(stage));
+        add(items, name, from->max_at_ns / 1000000);
+        for (unsigned bucket = 0; bucket < HF_STAGE_BUCKETS; bucket++) {
+            snprintf(name, sizeof name, "stages.%s.%s", stage_name(stage), bounds[bucket]);
+            if (from->buckets[bucket] != 0)
+                add(items, name, from->buckets[bucket]);
+        }
+    }
+    add(items, "turn_us_max", hf_cycles_to_ns(stages[HF_STAGE_TURN].max_cycles, ns_per_cycle) / 1000);
+}
+
+/* Where the loop is at this moment, whether it answers or not; an enum hf_stage, 7: between two turns. */
+static void add_whereabouts(struct items *items, const struct hf_node *node, const struct hf_shard *shard)
+{
+    uint64_t at = hf_load_relaxed_u64(&shard->stages.at), now = hf_cycles();
+    add(items, "stage_now", at & 7);
+    add(items, "stage_now_us", now > at ? hf_cycles_to_ns(now - at, node->ns_per_cycle) / 1000 : 0);
 }
 
 static void add_net(struct items *items, const struct hf_net_status *net)
@@ -188,6 +223,11 @@ static void add_words(struct items *items, const struct hf_shard_status *status)
     add(items, "words.looked_again", status->executor.looked_again);
     add(items, "parked_now", status->parked_now);
     add(items, "waiting_now", status->waiting_now);
+    add(items, "received_now", status->received_now);
+    add(items, "forwarded_now", status->forwarded_now);
+    add(items, "service_now", status->service_now);
+    add(items, "control_now", status->control_now);
+    add(items, "batches", status->executor.batches);
     add(items, "records", status->executor.records);
     add(items, "record_bytes", status->executor.record_bytes);
 }
@@ -221,35 +261,58 @@ static void add_thread(struct sums *sums, const struct hf_executor_counters *exe
         sums->quotas.left[table] += quota->left[table];
 }
 
-void hf_status_answer(struct hf_node *node, const struct hf_executor *service, struct hf_answer *answer)
+static void add_shard(struct items *items, const struct hf_node *node, unsigned number, bool heard)
+{
+    const struct hf_shard *shard = node->shards[number];
+    const struct hf_shard_status *status = &shard->status;
+    items->shard = number;
+    add(items, "answers_status", heard);
+    add_whereabouts(items, node, shard);
+    if (!heard)
+        return;
+    add_loop(items, &status->counters);
+    add_words(items, status);
+    add_net(items, &status->net);
+    add_results(items, &status->executor);
+    add_stages(items, status->stages, node->ns_per_cycle);
+}
+
+static void add_node(struct items *items, const struct hf_node *node, const struct sums *sums)
+{
+    items->shard = HF_STATUS_NODE;
+    add_version(items);
+    add_log(items, node, &sums->executor);
+    add(items, "shard_count", node->shard_count);
+    add(items, "partitions", node->partitions);
+    add(items, "recovered_records", node->info.records);
+    add(items, "replay_us", node->replay_ns / 1000);
+    add(items, "time_ms", hf_engine_time_now(&node->time) / 1000000);
+    add_memory(items, node, &sums->quotas);
+    add_results(items, &sums->executor);
+}
+
+void hf_status_answer(struct hf_node *node, const struct hf_executor *service, uint32_t first, struct hf_answer *answer)
 {
     struct sums sums = {0};
-    struct items items = {.answer = answer, .shard = HF_STATUS_NODE};
+    struct items items = {.answer = answer};
     bool heard[HF_SHARDS_MAX] = {false};
-    for (unsigned i = 0; i < node->shard_count; i++) {
+    for (unsigned i = first; i < node->shard_count; i++) {
         heard[i] = ask(node->shards[i]);
         if (heard[i])
             add_thread(&sums, &node->shards[i]->status.executor, &node->shards[i]->status.quota);
     }
     add_thread(&sums, &service->counters, &service->quota);
     *answer = (struct hf_answer){.length = sizeof *answer, .opcode = HF_STATUS, .result = HF_OK};
-    add_version(&items);
-    add_log(&items, node, &sums.executor);
-    add(&items, "shard_count", node->shard_count);
-    add(&items, "partitions", node->partitions);
-    add(&items, "recovered_records", node->info.records);
-    add(&items, "replay_us", node->replay_ns / 1000);
-    add_memory(&items, node, &sums.quotas);
-    add_results(&items, &sums.executor);
-    for (unsigned i = 0; i < node->shard_count; i++) {
-        const struct hf_shard_status *status = &node->shards[i]->status;
-        items.shard = i;
-        add(&items, "answers_status", heard[i]);
-        if (!heard[i])
+    if (first == 0)
+        add_node(&items, node, &sums);
+    for (unsigned i = first; i < node->shard_count; i++) {
+        struct hf_answer before = *answer;
+        add_shard(&items, node, i, heard[i]);
+        if (!items.full || before.length == sizeof *answer)
             continue;
-        add_loop(&items, &status->counters);
-        add_words(&items, status);
-        add_net(&items, &status->net);
-        add_results(&items, &status->executor);
+        *answer = before;
+        answer->flags |= HF_ANSWER_MORE;
+        answer->value = i;
+        return;
     }
 }

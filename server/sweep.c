@@ -1,7 +1,5 @@
 #include "server/sweep.h"
 
-#include "server/cycles.h"
-
 enum {
     SWEPT_A_TURN = 4096,    /* ids: about as long as the turn's own batches take */
     SWEEPS_A_PARTITION = 8, /* in a row: one that is flooded does not keep the others waiting */
@@ -112,7 +110,6 @@ unsigned hf_sweep_turn(struct hf_shard *shard)
     struct hf_node *node = shard->node;
     if (shard->now_ns < shard->next_sweep_ns || !hf_shard_has_room(shard))
         return 0;
-    uint64_t began = hf_cycles();
     unsigned work = move_mark(shard);
     bool left_over = false;
     uint32_t stride = node->shard_count, own = (node->partitions - shard->number + stride - 1) / stride, looked = 0;
@@ -121,6 +118,5 @@ unsigned hf_sweep_turn(struct hf_shard *shard)
     shard->sweep_cursor = own == 0 ? 0 : (shard->sweep_cursor + looked) % own;
     if (looked == own && !left_over)
         shard->next_sweep_ns = shard->now_ns + SWEEP_INTERVAL_NS;
-    shard->counters.cycles_sweep += hf_cycles() - began;
     return work;
 }

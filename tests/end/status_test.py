@@ -1,5 +1,6 @@
 """What status says is what happened, and the lane beside the shards keeps a session's order."""
 
+import struct
 import threading
 
 import harness
@@ -74,6 +75,22 @@ class Status(harness.EndTest):
             got = client.receive()
             answers[got.request] = got.answers()[0]
         self.assertEqual([answers[number].item_count for number in sorted(answers)][1::2], [1] * 30)
+        self.assertEqual(engine.stop(), 0, engine.text())
+
+    def test_every_shard_is_listed_though_one_answer_has_no_room_for_all(self):
+        engine = self.start(shards=16)
+        client = self.connect(engine)
+        client.send(p.command(p.STATUS))
+        first = client.receive().answers()[0]
+        self.assertTrue(first.flags & p.MORE)
+        client.send(p.command(p.STATUS, arg=first.value))
+        second = client.receive().answers()[0]
+        shards = [shard for _, shard, _, _ in struct.iter_unpack('<40sIIQ', second.items)]
+        self.assertEqual(shards[0], first.value)
+        self.assertNotIn(0xffffffff, shards)
+        status = self.tool(engine, 'status')
+        self.assertEqual([shard['shard'] for shard in status['shards']], list(range(16)))
+        self.assertTrue(all(shard['answers_status'] == 0 or shard['stages']['turn']['ns_sum'] > 0 for shard in status['shards']))
         self.assertEqual(engine.stop(), 0, engine.text())
 
 
