@@ -5,10 +5,14 @@
 #include <sys/un.h>
 
 #include "client/client_p.h"
+#ifdef HF_DPDK
+#include "client/dpdk.h"
+#endif
 
 static int no_address(const char *text, char *error, size_t error_bytes)
 {
-    snprintf(error, error_bytes, "'%.100s' is no address: write tcp://HOST:PORT, udp://HOST:PORT or unix://PATH", text);
+    snprintf(error, error_bytes, "'%.100s' is no address: write tcp://HOST:PORT, udp://HOST:PORT, unix://PATH or dpdk://DEVICE?ip=…&to=…",
+             text);
     return HF_E_USAGE;
 }
 
@@ -52,11 +56,26 @@ static int resolve(const char *text, const char *at, struct sockaddr_storage *ad
     return 0;
 }
 
+static int parse_device(const char *text, struct hf_client *client, char *error, size_t error_bytes)
+{
+#ifdef HF_DPDK
+    struct hf_device device;
+    client->datagram_ops = &hf_dpdk_ops;
+    return hf_dpdk_parse(text, &device, &client->address, &client->address_bytes, error, error_bytes);
+#else
+    (void)client;
+    snprintf(error, error_bytes, "'%.100s' cannot be used: this program was built without DPDK", text);
+    return HF_E_USAGE;
+#endif
+}
+
 int hf_address_parse(const char *text, struct hf_client *client, char *error, size_t error_bytes)
 {
-    static const char tcp[] = "tcp://", udp[] = "udp://", local[] = "unix://";
+    static const char tcp[] = "tcp://", udp[] = "udp://", local[] = "unix://", dpdk[] = "dpdk://";
     if (strncmp(text, local, sizeof local - 1) == 0)
         return parse_unix(text, text + sizeof local - 1, &client->address, &client->address_bytes, error, error_bytes);
+    if (strncmp(text, dpdk, sizeof dpdk - 1) == 0)
+        return parse_device(text, client, error, error_bytes);
     bool datagrams = strncmp(text, udp, sizeof udp - 1) == 0;
     if (!datagrams && strncmp(text, tcp, sizeof tcp - 1) != 0)
         return no_address(text, error, error_bytes);

@@ -15,6 +15,7 @@
 enum { EVENTS_MAX = 256, FRAMES_DEFAULT = 64, FRAMES_MOST = 65535 };
 static const uint64_t tick_ns = 5000000, deadline_default_ns = 10000000000, connect_default_ns = 5000000000;
 static const uint64_t detour_ns = 1000000000;
+static const uint64_t nap_ns = 20000; /* of a loop with a device, which wakes nobody */
 
 static uint64_t clock_read_ns(clockid_t clock)
 {
@@ -50,6 +51,8 @@ void hf_loop_destroy(struct hf_loop *loop)
     if (!loop)
         return;
     assert(!loop->sessions);
+    if (loop->device)
+        loop->device->end(loop->device);
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
     free(loop->receive);
@@ -92,16 +95,21 @@ int hf_loop_poll(struct hf_loop *loop, uint64_t timeout_ns)
     struct epoll_event events[EVENTS_MAX];
     flush_dirty(loop);
     uint64_t wait_ns = timeout_ns < tick_ns ? timeout_ns : tick_ns;
+    unsigned came = loop->device ? loop->device->poll(loop->device) : 0;
+    if (loop->device)
+        wait_ns = came > 0 ? 0 : wait_ns < nap_ns ? wait_ns : nap_ns;
     struct timespec wait = {.tv_nsec = (long)wait_ns};
     int count = epoll_pwait2(loop->epoll_fd, events, EVENTS_MAX, &wait, NULL);
     if (count < 0 && errno != EINTR)
         return HF_E_IO;
     loop->now_ns = hf_clock_ns();
+    if (loop->device && came == 0)
+        came = loop->device->poll(loop->device);
     for (int i = 0; i < count; i++)
         hf_session_event(events[i].data.ptr, events[i].events);
     tick(loop);
     flush_dirty(loop);
-    return count < 0 ? 0 : count;
+    return (count < 0 ? 0 : count) + (int)came;
 }
 
 void hf_client_fail(struct hf_client *client, int error, const char *format, ...)
@@ -195,6 +203,8 @@ static int start_client(struct hf_client *client, struct hf_loop *loop, const st
         failed = map_datagrams(client->loop);
     if (!failed)
         failed = make_batches(client);
+    if (!failed && client->datagram_ops && client->datagram_ops->start)
+        failed = client->datagram_ops->start(client, error, error_bytes);
     if (failed)
         return failed;
     client->sessions[0] = hf_session_create(client, 0);

@@ -50,6 +50,8 @@ struct hf_session;
 
 /* What carries datagrams: a UDP socket, or a port of another kind. A session's fd is readable when there is something to receive. */
 struct hf_datagram_ops {
+    /* Before the first session of a client whose loop stands: 0, or an enum hf_error with the sentence. NULL: nothing to do. */
+    int (*start)(struct hf_client *client, char *error, size_t error_bytes);
     /* Sets the session's fd; 0 or an errno. */
     int (*open)(struct hf_session *session, const struct sockaddr_storage *address, socklen_t address_bytes);
     /* The largest frame that the path may carry, as far as is known here. */
@@ -63,6 +65,14 @@ struct hf_datagram_ops {
 };
 
 extern const struct hf_datagram_ops hf_udp_ops;
+extern const struct hf_datagram_ops hf_dpdk_ops; /* dpdk.c, where it is built */
+
+/* What no descriptor tells of: looked at by every poll of its loop, and between two naps of one. */
+struct hf_loop_device {
+    /* Takes what came, reads the clock if there was something, and hands datagrams to hf_datagram_take(); how many. */
+    unsigned (*poll)(struct hf_loop_device *device);
+    void (*end)(struct hf_loop_device *device);
+};
 
 /* One connection's worth of a session. Serials in [send_number, next_number) are sealed and not yet written; slot = serial mod credits.
  * Serials count from 1, and stand for the numbers from `first` on. */
@@ -91,6 +101,7 @@ struct hf_session {
     /* Of datagrams. */
     uint64_t cookie[2];      /* that proves this address; 0: none yet */
     uint32_t datagram_bytes; /* that the path carries, or is tried */
+    uint16_t local_port;     /* of a device's session */
     bool hello_pending, joins_not /* the kernel does not cut messages on this path */;
     unsigned hello_tries;
     uint64_t hello_at_ns, hello_wait_ns; /* when HELLO is said (again), and how long after that once more */
@@ -103,8 +114,9 @@ struct hf_loop {
     int epoll_fd;
     uint64_t now_ns, tick_at_ns;
     struct hf_session *sessions, *dirty;
-    uint8_t *receive;   /* HF_RECEIVE_BYTES after room for a partial frame */
-    uint8_t *datagrams; /* HF_DATAGRAMS_MAX of HF_FRAME_BYTES_MAX, mapped; NULL until a client asks */
+    uint8_t *receive;              /* HF_RECEIVE_BYTES after room for a partial frame */
+    uint8_t *datagrams;            /* HF_DATAGRAMS_MAX of HF_FRAME_BYTES_MAX, mapped; NULL until a client asks */
+    struct hf_loop_device *device; /* NULL: none */
 };
 
 struct hf_client {
@@ -132,8 +144,8 @@ struct hf_client {
 
 uint64_t hf_clock_ns(void);
 
-/* address.c. tcp://HOST:PORT, udp://HOST:PORT or unix://PATH into the client's address and what carries its datagrams: 0, HF_E_USAGE with
- * the sentence. */
+/* address.c. tcp://HOST:PORT, udp://HOST:PORT, unix://PATH or dpdk://… into the client's address and what carries its datagrams: 0,
+ * HF_E_USAGE with the sentence. */
 int hf_address_parse(const char *text, struct hf_client *client, char *error, size_t error_bytes);
 /* The same host or path, where WELCOME says that another shard listens. */
 void hf_address_of_shard(struct sockaddr_storage *address, unsigned shard, uint16_t port);

@@ -29,13 +29,14 @@ struct hf_batch;
 #define HF_CLIENT_DEFAULT_SERVER "tcp://127.0.0.1:7420"
 
 struct hf_client_options {
-    const char *server;          /* tcp://HOST:PORT, udp://HOST:PORT or unix://PATH, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
+    const char *server;          /* tcp://HOST:PORT, udp://HOST:PORT, unix://PATH or, where built with DPDK (docs/dpdk.md),
+                                    dpdk://DEVICE-ARGS?ip=ADDRESS/PREFIX&to=ADDRESS:PORT, copied; NULL: HF_CLIENT_DEFAULT_SERVER */
     unsigned frames_max;         /* batches that exist at once, over all sessions; 0: 64, at most 65,535 */
     unsigned frame_bytes_max;    /* of one batch, header included, a multiple of 8; 0: HF_FRAME_BYTES_MAX */
     uint64_t deadline_ns;        /* of a batch, from its submission; 0: 10 s */
     uint64_t connect_timeout_ns; /* of one attempt, from connect to WELCOME; 0: 5 s */
     bool one_session;            /* everything over the main connection; the engine forwards */
-    unsigned datagram_bytes_max; /* udp://: of one frame, a multiple of 8, at least 1,232; 0: what the path carries, found by trying */
+    unsigned datagram_bytes_max; /* datagrams: of one frame, a multiple of 8, at least 1,232; 0: what the path carries, found by trying */
     uint64_t first_number;       /* of a session's requests; 0: 1 */
 };
 
@@ -85,7 +86,8 @@ void hf_loop_destroy(struct hf_loop *loop);
 int hf_loop_poll(struct hf_loop *loop, uint64_t timeout_ns);
 /* CLOCK_MONOTONIC in ns as of the loop's last look. */
 uint64_t hf_loop_now_ns(const struct hf_loop *loop);
-/* A descriptor that is readable when the loop has something to receive; for use inside another event loop. */
+/* A descriptor that is readable when the loop has something to receive; for use inside another event loop. A DPDK device wakes nobody: with
+ * one the loop is to be polled again and again, and hf_loop_poll() sleeps no longer than 20 us between two looks at it. */
 int hf_loop_fd(const struct hf_loop *loop);
 
 /* Resolves the address (may block in the resolver) and begins to connect. `loop` NULL: a loop of its own. 0, HF_E_USAGE (bad address or

@@ -26,6 +26,8 @@ IMPORTS = {
 # The general server knows nothing of Holdfast.
 LIFTABLE, LIFTABLE_EXTRA = 'control/grpc/', {'ring/atomics.h'}
 OFFLINE_EXTRA = {'persist', 'engine'}
+# What a client on a DPDK device shares with the engine: functions over packets and addresses, which know no session.
+DEVICE_EXTRA = {'net/dpdk/ip.h', 'net/dpdk/device.h'}
 # The one file of server/ that another folder uses: the tool replays a directory with the code that holdfastd starts with.
 REPLAY = 'server/replay.h'
 # What judges the engine must not share its ideas: the oracle knows the wire formats and nothing else.
@@ -176,6 +178,8 @@ def may_include(path, target):
         return there == 'wire' or target.startswith(ORACLE)
     if there not in PRODUCT or here == there:
         return True
+    if target in DEVICE_EXTRA and here == 'client':
+        return os.path.basename(path).startswith('dpdk')
     if target == REPLAY and here == 'client':
         return os.path.basename(path).startswith('offline')
     if there == 'server':
