@@ -502,7 +502,7 @@ static bool hf_grpc_is_grpc_type(struct hf_grpc_bytes type, bool *known)
 void hf_grpc_dispatch(struct hf_grpc_stream *stream)
 {
     const struct hf_grpc_field *type = hf_grpc_stream_find(stream, "content-type");
-    bool known, grpc = type && hf_grpc_is_grpc_type(type->value, &known);
+    bool known, grpc = type && !stream->carrier->plain && hf_grpc_is_grpc_type(type->value, &known);
     if (stream->fields_too_large) {
         hf_grpc_count(stream->worker, HF_GRPC_HEADERS_TOO_LARGE);
         hf_grpc_refuse(stream, 431, "grpc-status", "8");

@@ -211,7 +211,7 @@ static void hf_grpc_connection_write(struct hf_grpc_connection *connection)
         connection->blocked_since_ns = hf_grpc_loop_now_ns(worker->loop);
     /* A client that does not read is not read from either: what it makes us say stays bounded. */
     if (!connection->broken)
-        hf_grpc_connection_watch_for(connection, !open, !open && !connection->half_shut);
+        hf_grpc_connection_watch_for(connection, !open, (!open || connection->hold_reading) && !connection->half_shut);
 }
 
 /* Says what is left to say, then half closes, so that the last frames reach a client that is still sending. */
@@ -224,6 +224,7 @@ static void hf_grpc_connection_finish(struct hf_grpc_connection *connection)
     if (connection->broken || !over || connection->unsent_bytes > 0)
         return;
     connection->half_shut = true;
+    hf_grpc_connection_watch_for(connection, false, false);
     connection->shut_ns = hf_grpc_loop_now_ns(connection->worker->loop);
     shutdown(connection->watch.fd, SHUT_WR);
     /* Its calls are over now, not when the client is done talking to nobody. */
@@ -249,6 +250,20 @@ void hf_grpc_worker_flush(struct hf_grpc_worker *worker)
 
 /* ---- Reading ---- */
 
+static bool hf_grpc_connection_speak(struct hf_grpc_connection *connection, const struct hf_grpc_protocol *protocol)
+{
+    connection->quiet_since_ns = hf_grpc_loop_now_ns(connection->worker->loop);
+    connection->protocol = protocol;
+    if (protocol->open(connection) ||
+        (connection->preface_bytes > 0 && protocol->feed(connection, connection->preface, connection->preface_bytes))) {
+        hf_grpc_connection_break(connection);
+        return false;
+    }
+    if (connection->worker->draining)
+        protocol->drain(connection);
+    return true;
+}
+
 /* Returns how many of the bytes belonged to the preface; negative: not HTTP/2. */
 static ssize_t hf_grpc_connection_preface(struct hf_grpc_connection *connection, const uint8_t *bytes, size_t count)
 {
@@ -266,26 +281,28 @@ static void hf_grpc_connection_feed(struct hf_grpc_connection *connection, const
 {
     if (!connection->protocol) {
         ssize_t taken = hf_grpc_connection_preface(connection, bytes, count);
-        if (taken < 0) {
+        if (taken < 0 && !connection->worker->server->options.http1) {
             hf_grpc_count(connection->worker, HF_GRPC_BAD_PREFACE);
             hf_grpc_connection_break(connection);
             return;
         }
-        if (connection->preface_bytes < HF_GRPC_PREFACE_BYTES)
+        if (taken >= 0 && connection->preface_bytes < HF_GRPC_PREFACE_BYTES)
             return;
-        bytes += taken;
-        count -= (size_t)taken;
-        connection->protocol = &hf_grpc_h2;
-        connection->quiet_since_ns = hf_grpc_loop_now_ns(connection->worker->loop);
-        if (connection->protocol->open(connection) || connection->protocol->feed(connection, connection->preface, HF_GRPC_PREFACE_BYTES)) {
-            hf_grpc_connection_break(connection);
+        if (!hf_grpc_connection_speak(connection, taken < 0 ? &hf_grpc_h1 : &hf_grpc_h2))
             return;
-        }
-        if (connection->worker->draining)
-            connection->protocol->drain(connection);
+        bytes += taken < 0 ? 0 : taken;
+        count -= taken < 0 ? 0 : (size_t)taken;
     }
     if (count > 0 && connection->protocol->feed(connection, bytes, count))
         connection->closing = true;
+}
+
+/* Whether a client that has finished sending still waits for something; one that hung up does not. */
+static bool hf_grpc_connection_half_closed(struct hf_grpc_connection *connection, uint32_t events)
+{
+    const struct hf_grpc_protocol *protocol = connection->protocol;
+    return protocol && protocol->half_closed && !(events & (EPOLLHUP | EPOLLERR)) && !connection->closing &&
+           protocol->half_closed(connection);
 }
 
 static void hf_grpc_connection_ready(struct hf_grpc_watch *watch, uint32_t events)
@@ -296,6 +313,10 @@ static void hf_grpc_connection_ready(struct hf_grpc_watch *watch, uint32_t event
         return;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         ssize_t count = recv(watch->fd, worker->in, HF_GRPC_SCRATCH_BYTES, 0);
+        if (count == 0 && hf_grpc_connection_half_closed(connection, events)) {
+            hf_grpc_connection_touch(connection);
+            return;
+        }
         if (count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
             hf_grpc_connection_break(connection);
             return;

@@ -25,11 +25,13 @@ struct hf_grpc_protocol {
     void (*ping)(struct hf_grpc_connection *connection);
     /* Ends it with a reason, after which it is over once that is sent. */
     void (*end)(struct hf_grpc_connection *connection, uint32_t error, const char *why);
+    /* The client will send nothing more: whether there is something to answer still. NULL: never. */
+    bool (*half_closed)(struct hf_grpc_connection *connection);
     /* Closes the streams and frees what is the protocol's. */
     void (*close)(struct hf_grpc_connection *connection);
 };
 
-extern const struct hf_grpc_protocol hf_grpc_h2;
+extern const struct hf_grpc_protocol hf_grpc_h2, hf_grpc_h1;
 extern const char HF_GRPC_PREFACE[];
 enum { HF_GRPC_PREFACE_BYTES = 24 };
 
@@ -45,12 +47,14 @@ struct hf_grpc_connection {
     struct hf_grpc_connection *next, *previous, *next_dirty;
     struct hf_grpc_peer peer;
     const struct hf_grpc_protocol *protocol; /* NULL: the preface is not whole */
-    nghttp2_session *session;
+    nghttp2_session *session;                /* h2.c's */
+    struct hf_grpc_h1 *h1;                   /* h1.c's */
     struct hf_grpc_stream *streams;
     unsigned stream_count;
     uint8_t preface[HF_GRPC_PREFACE_BYTES];
     unsigned preface_bytes;
-    bool dirty, closing /* after what is unsent */, broken /* at once */, half_shut, read_stopped, write_armed;
+    bool dirty, closing /* after what is unsent */, broken /* at once */, half_shut, read_stopped, write_armed,
+        hold_reading /* the protocol has enough for now */;
 
     uint8_t *unsent; /* the socket was full */
     size_t unsent_bytes, unsent_at, unsent_room;

@@ -38,6 +38,14 @@ static const struct {
     [HF_GRPC_FRAME_FLOODS] = {"frame_floods", "Connections closed because of too many frames that carry nothing."},
     [HF_GRPC_RESETS_RECEIVED] = {"resets_received", "Streams reset by clients."},
     [HF_GRPC_RESETS_SENT] = {"resets_sent", "Streams reset by the server because of what the client did."},
+    [HF_GRPC_HTTP1_CONNECTIONS] = {"http1_connections", "Connections that spoke HTTP/1.1."},
+    [HF_GRPC_HTTP1_ERRORS] = {"http1_errors", "Connections closed because of HTTP/1.1 that is malformed or ambiguous."},
+    [HF_GRPC_HTTP_BODIES_TOO_LARGE] = {"http_bodies_too_large", "HTTP requests refused because of the size of their body."},
+    [HF_GRPC_HTTP_BODIES_TOO_DEEP] = {"http_bodies_too_deep", "HTTP requests refused because of the nesting of their body."},
+    [HF_GRPC_HTTP_BODIES_MALFORMED] = {"http_bodies_malformed", "HTTP requests refused because their body could not be read."},
+    [HF_GRPC_HTTP_TYPES_REFUSED] = {"http_types_refused", "HTTP requests refused because of the content type of their body."},
+    [HF_GRPC_HTTP_HOSTS_REFUSED] = {"http_hosts_refused", "HTTP requests refused because they named another host."},
+    [HF_GRPC_HTTP_ORIGINS_REFUSED] = {"http_origins_refused", "HTTP requests refused because another site's page made them."},
 };
 
 const char *hf_grpc_counter_name(enum hf_grpc_counter counter)

@@ -166,6 +166,7 @@ struct hf_grpc_options {
     enum hf_grpc_code (*authorize)(void *context, struct hf_grpc_call *call, const char **message);
     void *context;                      /* of the four above */
     const struct hf_http_handler *http; /* requests that are not gRPC (http.h); NULL: they get 415. Must outlive the server */
+    bool http1;                         /* a connection that does not begin with HTTP/2's preface speaks HTTP/1.1, for `http` only */
 };
 
 /* Copies the options (not what they point to). Binds nothing yet. */

@@ -39,6 +39,11 @@ struct hf_grpc_bytes hf_http_authority(const struct hf_http_request *request)
     return authority;
 }
 
+void hf_http_count(const struct hf_http_request *request, enum hf_grpc_counter counter)
+{
+    hf_grpc_count(request->stream->worker, counter);
+}
+
 const struct hf_grpc_peer *hf_http_peer(const struct hf_http_request *request)
 {
     return &request->stream->peer;
@@ -223,7 +228,7 @@ static const struct hf_grpc_speaker HF_HTTP_SPEAKER = {
 void hf_http_begin(struct hf_grpc_stream *stream)
 {
     struct hf_http_request *request = hf_grpc_arena_take(&stream->arena, sizeof *request);
-    if (!request) {
+    if (!request || stream->out_of_memory) {
         hf_grpc_count(stream->worker, HF_GRPC_MEMORY_FULL);
         hf_grpc_refuse(stream, 503, NULL, NULL);
         return;

@@ -25,6 +25,8 @@ struct hf_grpc_bytes hf_http_target(const struct hf_http_request *request);    /
 struct hf_grpc_bytes hf_http_authority(const struct hf_http_request *request); /* :authority, else the host field */
 /* A field by its lower-case name; false: the request has none. */
 bool hf_http_field(const struct hf_http_request *request, const char *name, struct hf_grpc_bytes *value);
+/* Adds to a counter of what the handler judges (HF_GRPC_HTTP_...). */
+void hf_http_count(const struct hf_http_request *request, enum hf_grpc_counter counter);
 const struct hf_grpc_peer *hf_http_peer(const struct hf_http_request *request);
 
 struct hf_http_field {

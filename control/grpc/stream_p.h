@@ -1,6 +1,6 @@
 /*
- * An HTTP exchange: one request and its response, whatever carries it (HTTP/2 today) and whoever speaks over it (a gRPC call, a plain HTTP
- * handler). The carrier is reached through struct hf_grpc_carrier, the speaker through struct hf_grpc_speaker.
+ * An HTTP exchange: one request and its response, whatever carries it (HTTP/2, HTTP/1.1) and whoever speaks over it (a gRPC call, a plain
+ * HTTP handler). The carrier is reached through struct hf_grpc_carrier, the speaker through struct hf_grpc_speaker.
  *
  * Threads: the loop's. Memory: a stream, its fields and its speaker live in one block and an arena that begins in it; reference counted.
  */
@@ -41,6 +41,7 @@ struct hf_grpc_carrier {
     void (*reset)(struct hf_grpc_stream *stream);
     /* `bytes` of the body were taken: the client may send as many more. */
     void (*consume)(struct hf_grpc_stream *stream, size_t bytes);
+    bool plain; /* it has no trailers after an answer, and so no gRPC */
 };
 
 struct hf_grpc_speaker {

@@ -378,7 +378,7 @@ static enum hf_grpc_code probe_authorize(void *context, struct hf_grpc_call *cal
 }
 
 static struct {
-    unsigned forbid_unix;
+    unsigned forbid_unix, http1;
     pthread_mutex_t lock;
     uint64_t count, messages_in, messages_out;
     char last[128];
@@ -410,6 +410,7 @@ static bool probe_option(struct hf_grpc_options *options, const char *argument)
         size_t *size;
     } all[] = {
         {"forbid_unix", &probe_reports.forbid_unix, NULL},
+        {"http1", &probe_reports.http1, NULL},
         {"loops", &options->loops, NULL},
         {"connections_max", &options->connections_max, NULL},
         {"streams_max", &options->streams_max, NULL},
@@ -513,6 +514,7 @@ int main(int argc, char **argv)
         }
         listen[options.listen_count++] = argv[i];
     }
+    options.http1 = probe_reports.http1 != 0;
     pthread_cond_init(&probe_dormitory.changed, NULL);
     int failed = hf_grpc_server_create(&options, &server);
     if (failed) {
