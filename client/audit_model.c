@@ -194,7 +194,7 @@ static void stock(struct hf_audited *a)
 static void (*handler_of(uint16_t opcode))(struct hf_audited *)
 {
     static void (*const define[])(struct hf_audited *) = {NULL, define_sku, define_location, define_policy};
-    static void (*const internal[])(struct hf_audited *) = {NULL, hf_audit_expire, hf_audit_mark, hf_audit_forget, NULL};
+    static void (*const internal[])(struct hf_audited *) = {NULL, hf_audit_expire, hf_audit_mark, hf_audit_forget, NULL, NULL};
     unsigned number = opcode & 0xff;
     switch (hf_opcode_family(opcode)) {
     case HF_FAMILY_DEFINE:
@@ -204,7 +204,7 @@ static void (*handler_of(uint16_t opcode))(struct hf_audited *)
     case HF_FAMILY_ORDER:
         return opcode == HF_PLACE ? hf_audit_place : number >= 2 && number <= 6 ? hf_audit_verb : NULL;
     case HF_FAMILY_INTERNAL:
-        return number < 5 ? internal[number] : NULL;
+        return number < 6 ? internal[number] : NULL;
     default:
         return NULL;
     }
@@ -221,6 +221,7 @@ static uint32_t home_expected(const struct hf_audit_model *model, const struct h
     case HF_EXPIRE:
     case HF_FORGET:
     case HF_PURGE_LIMITS:
+    case HF_PURGE_KEYS:
         return command->body.sweep.partition;
     default:
         if (hf_opcode_family(command->opcode) == HF_FAMILY_ORDER)
@@ -259,7 +260,7 @@ int hf_audit_model_apply(struct hf_audit_model *model, const struct hf_record *r
                   (!needs_lines(a.command->opcode) || a.command->line_count >= 1);
     if (formed)
         handler = handler_of(a.command->opcode);
-    if (!handler && !(formed && a.command->opcode == HF_PURGE_LIMITS)) {
+    if (!handler && !(formed && (a.command->opcode == HF_PURGE_LIMITS || a.command->opcode == HF_PURGE_KEYS))) {
         hf_audit_model_note(model, HF_AUDIT_FORM, end_position, (struct hf_id){0, 0}, "not a record of the documented form");
         return 0;
     }

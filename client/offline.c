@@ -19,6 +19,7 @@ void hf_offline_option_rows(struct hf_offline_options *options, bool data_requir
         {"--max-lines", HF_KIND_U64, &options->lines_max},
         {"--max-command-ids", HF_KIND_U64, &options->command_ids_max},
         {"--max-limits", HF_KIND_U64, &options->limits_max},
+        {"--max-request-keys", HF_KIND_U64, &options->request_keys_max},
         {"--prefault", HF_KIND_FLAG, &options->prefault},
     };
     memcpy(rows, all, sizeof all);
@@ -43,6 +44,7 @@ static int engine_make(const struct hf_offline_options *options, struct hf_offli
         engine.lines_max = rows_of(options->lines_max, 1u << 24, times);
         engine.command_ids_max = rows_of(options->command_ids_max, 1u << 22, times);
         engine.limits_max = rows_of(options->limits_max, 1u << 22, times);
+        engine.request_keys_max = rows_of(options->request_keys_max, 1u << 22, times);
         status = hf_engine_create(&engine, &out->engine);
     }
     if (status == 0)

@@ -6,12 +6,13 @@
 #include "engine/engine.h"
 #include "persist/log.h"
 
-enum { HF_OFFLINE_SHARDS_MAX = 64, HF_OFFLINE_OPTIONS = 8 };
+enum { HF_OFFLINE_SHARDS_MAX = 64, HF_OFFLINE_OPTIONS = 9 };
 
 /* What the command line says; zeros are filled by hf_offline_open(). */
 struct hf_offline_options {
     const char *dir;
     uint64_t skus_max, orders_max, cells_max, lines_max, command_ids_max, limits_max; /* 0: eight times holdfastd's default, or what fits */
+    uint64_t request_keys_max;                                                        /* the same */
     uint64_t shards;                                                                  /* quotas to replay with; 0: 1 */
     bool prefault; /* takes the memory of the sizes named, or of holdfastd's, at once and in huge pages */
 };

@@ -135,6 +135,7 @@ const char *hf_opcode_name(unsigned opcode)
         {HF_MARK, "MARK"},
         {HF_FORGET, "FORGET"},
         {HF_PURGE_LIMITS, "PURGE_LIMITS"},
+        {HF_PURGE_KEYS, "PURGE_KEYS"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i].opcode == opcode)

@@ -125,6 +125,18 @@ static uint64_t digest_limit(const struct hf_partition *p, const struct hf_limit
     return canon_digest(HF_TABLE_LIMITS, &canon);
 }
 
+static uint64_t digest_key(const struct hf_key_row *row)
+{
+    struct canon canon = {.count = 0};
+    put(&canon, row->key.word[0]);
+    put(&canon, row->key.word[1]);
+    put(&canon, row->id.high);
+    put(&canon, row->id.low);
+    put(&canon, row->digest);
+    put(&canon, row->opcode);
+    return canon_digest(HF_TABLE_REQUEST_KEYS, &canon);
+}
+
 /* Calls visit() for every slot of an index. */
 typedef void hf_visit(void *context, const struct hf_partition *p, uint32_t slot);
 
@@ -161,6 +173,11 @@ static void add_limit(void *sum, const struct hf_partition *p, uint32_t slot)
     *(uint64_t *)sum += digest_limit(p, hf_limit_at(p, slot));
 }
 
+static void add_key(void *sum, const struct hf_partition *p, uint32_t slot)
+{
+    *(uint64_t *)sum += digest_key(hf_key_at(p, slot));
+}
+
 uint64_t hf_engine_digest(const struct hf_engine *engine)
 {
     uint64_t sum = 0;
@@ -173,6 +190,7 @@ uint64_t hf_engine_digest(const struct hf_engine *engine)
         index_walk(p, &p->order_index, add_order, &sum);
         index_walk(p, &p->remembered_index, add_remembered, &sum);
         index_walk(p, &p->limit_index, add_limit, &sum);
+        index_walk(p, &p->key_index, add_key, &sum);
     }
     for (uint32_t i = 0; i < engine->location_count; i++)
         sum += hf_digest_bytes(HF_TABLE_LOCATIONS + ((uint64_t)engine->locations[i].location << 8), engine->locations[i].name,

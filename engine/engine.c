@@ -30,6 +30,8 @@ static const struct table_form forms[] = {
     {"command_ids", HF_TABLE_COMMAND_IDS, sizeof(struct hf_remembered), AT(remembered), AT(remembered_index), AT(remembered_timers),
      offsetof(struct hf_remembered, timer)},
     {"limits", HF_TABLE_LIMITS, sizeof(struct hf_limit), AT(limits), AT(limit_index), AT(limit_timers), offsetof(struct hf_limit, timer)},
+    {"request_keys", HF_TABLE_REQUEST_KEYS, sizeof(struct hf_key_row), AT(keys), AT(key_index), AT(key_timers),
+     offsetof(struct hf_key_row, timer)},
 };
 enum { FORMS = sizeof forms / sizeof forms[0] };
 
@@ -43,6 +45,7 @@ static uint64_t rows_max_of(const struct hf_engine_options *options, unsigned ta
         [HF_TABLE_LIMITS] = options->limits_max,
         [HF_TABLE_LOCATIONS] = HF_LOCATIONS_MAX,
         [HF_TABLE_COMMAND_IDS] = options->command_ids_max,
+        [HF_TABLE_REQUEST_KEYS] = options->request_keys_max,
     };
     return rows[table];
 }
@@ -109,7 +112,8 @@ static void carve_table(struct carver *carver, const struct hf_engine_options *o
     uint64_t rows = rows_max_of(options, form->table), share = share_of(options, form->table);
     struct hf_pool pool = {.row_bytes = form->row_bytes, .rows_max = (uint32_t)rows};
     /* What has no even use of its own, like sides, lines and counters, is left to the first touch. */
-    bool hot = form->table != HF_TABLE_LINES && form->table != HF_TABLE_LIMITS && form->index_at != NO_PART;
+    bool hot = form->table != HF_TABLE_LINES && form->table != HF_TABLE_LIMITS && form->table != HF_TABLE_REQUEST_KEYS &&
+               form->index_at != NO_PART;
     pool.rows = carve(carver, (rows + 1) * form->row_bytes, hot ? (share + 1) * form->row_bytes : 0);
     pool.free = carve(carver, rows * sizeof *pool.free, 0);
     if (p)
@@ -174,7 +178,7 @@ static bool options_sound(const struct hf_engine_options *options)
     for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_LOCATIONS; table++)
         if (rows_max_of(options, table) < 1 || rows_max_of(options, table) > ROWS_MAX)
             return false;
-    return true;
+    return options->request_keys_max <= ROWS_MAX;
 }
 
 int hf_engine_create(const struct hf_engine_options *options, struct hf_engine **out)

@@ -20,9 +20,10 @@ struct hf_engine;
 struct hf_engine_options {
     uint32_t partitions;                                                              /* power of two, 1 to HF_PARTITIONS_MAX */
     uint64_t skus_max, cells_max, orders_max, lines_max, command_ids_max, limits_max; /* of the node */
-    uint64_t retention_ns; /* how long a finished order or a command id is remembered: only used to time when to look at it again */
-    bool prefault;         /* touch an even share of every table now, with huge pages where the system has them */
-    uint64_t key[2];       /* random per start: keys the table hashes */
+    uint64_t request_keys_max; /* of the node; 0: none, and every write with a key is FULL */
+    uint64_t retention_ns;     /* how long a finished order or a command id is remembered: only used to time when to look at it again */
+    bool prefault;             /* touch an even share of every table now, with huge pages where the system has them */
+    uint64_t key[2];           /* random per start: keys the table hashes */
 };
 
 /* Reserves everything. 0, HF_E_USAGE (a size of 0 or beyond 2^31 rows) or HF_E_MEMORY. */
@@ -80,10 +81,10 @@ struct hf_step {
  * 0. */
 uint32_t hf_engine_home(const struct hf_engine *engine, const struct hf_command *command);
 
-/* Every partition the step will touch, ascending, without repeats, home included. Known from the command alone for all but order verbs and
- * EXPIRE, for which the home's word must be held (hf_engine_reach_known() says false) because the order's lines are looked at. Returns the
- * count (at most 2 x HF_LINES_MAX + 1; partitions[] has room for that), or 0 when all partitions are needed (DEFINE_LOCATION). MARK is
- * never asked about: the shell holds the words of its residue class. */
+/* Every partition the step will touch, ascending, without repeats, home and that of a request key included. Known from the command alone
+ * for all but order verbs, EXPIRE and PURGE_KEYS, for which the home's word must be held (hf_engine_reach_known() says false) because the
+ * order's lines are looked at. Returns the count (at most 2 x HF_LINES_MAX + 1; partitions[] has room for that), or 0 when all partitions
+ * are needed (DEFINE_LOCATION). MARK is never asked about: the shell holds the words of its residue class. */
 enum { HF_REACH_MAX = 2 * HF_LINES_MAX + 1 };
 bool hf_engine_reach_known(const struct hf_command *command);
 unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command *command, uint32_t *partitions);
@@ -105,8 +106,8 @@ void hf_engine_step(struct hf_engine *engine, struct hf_step *step);
 uint64_t hf_engine_due(const struct hf_engine *engine, uint32_t partition);
 
 /* Under the partition's word: makes the next sweep command that is due at now_ns into *command (room for HF_COMMAND_BYTES_MAX): EXPIRE with
- * at most `ids_max` orders in (due, id) order; else FORGET; else PURGE_LIMITS; returns false when nothing is due. Nothing changes until it
- * is stepped. */
+ * at most `ids_max` orders in (due, id) order; else FORGET; else PURGE_LIMITS; else PURGE_KEYS; returns false when nothing is due. Nothing
+ * changes until it is stepped. */
 bool hf_engine_sweep(struct hf_engine *engine, uint32_t partition, uint64_t now_ns, uint32_t ids_max, struct hf_command *command);
 
 /* A logged record on its way through replay; it and its command stay in the caller's memory, 8-byte aligned. */
@@ -124,8 +125,8 @@ int hf_engine_replay_item(struct hf_engine *engine, const struct hf_replay_item 
 /* Both, for a record by itself. */
 int hf_engine_replay(struct hf_engine *engine, const struct hf_record *record, uint32_t bytes, struct hf_quota *quota, unsigned *table);
 
-/* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, mark and definition; layout, hash keys, sizes
- * and thread count do not enter. All words held. */
+/* Order-free sum over the canonical bytes of every cell, order, limit counter, command id, request key, mark and definition; layout, hash
+ * keys, sizes and thread count do not enter. All words held. */
 uint64_t hf_engine_digest(const struct hf_engine *engine);
 
 /* Recomputes I1, I3, I5, I6, I7 from the tables (all words held). */

@@ -17,7 +17,8 @@ enum {
 #define HF_MS_NS         1000000ull
 #define HF_AGE_NS_MAX    (30ull * 86400 * 1000 * HF_MS_NS)
 #define HF_FUTURE_MS_MAX (3600ull * 1000)
-#define HF_WINDOW_NONE   UINT32_MAX /* a line that is not counted for its customer */
+#define HF_WINDOW_NONE   UINT32_MAX    /* a line that is not counted for its customer */
+#define HF_LOOK_AGAIN_NS 1000000000ull /* the mark moves at most once a second */
 
 /* --- rows --- */
 
@@ -120,9 +121,21 @@ struct hf_limit {
     struct hf_link timer;
 };
 
+/* A write that had a key: under which id it ran, and the digest of its body with that id. */
+struct hf_key_row {
+    struct hf_request_key key;
+    struct hf_id id;
+    uint64_t digest;
+    uint64_t look_ns; /* when to see whether the id is still known; no part of the state */
+    struct hf_link timer;
+    uint16_t opcode;
+    uint16_t reserve[3];
+};
+
 _Static_assert(sizeof(struct hf_cell) == 64 && sizeof(struct hf_sku_row) == 128 && sizeof(struct hf_order_line) == 40, "row sizes");
 _Static_assert(sizeof(struct hf_line_row) == 64 && sizeof(struct hf_source_row) == 64 && sizeof(struct hf_order_side) == 64, "row sizes");
 _Static_assert(sizeof(struct hf_remembered) == 64 && sizeof(struct hf_limit) == 48 && sizeof(struct hf_order) == 128, "row sizes");
+_Static_assert(sizeof(struct hf_key_row) == 64, "row sizes");
 
 /* --- tables --- */
 
@@ -142,6 +155,9 @@ struct hf_partition {
     struct hf_pool skus, lines, sides, remembered, limits;
     struct hf_index sku_index, remembered_index, limit_index;
     struct hf_timers remembered_timers, limit_timers;
+    struct hf_pool keys;
+    struct hf_index key_index;
+    struct hf_timers key_timers;
 } __attribute__((aligned(128)));
 
 struct hf_location {
@@ -209,6 +225,11 @@ static inline struct hf_remembered *hf_remembered_at(const struct hf_partition *
 static inline struct hf_limit *hf_limit_at(const struct hf_partition *p, uint32_t slot)
 {
     return (struct hf_limit *)(void *)(p->limits.rows + (size_t)slot * sizeof(struct hf_limit));
+}
+
+static inline struct hf_key_row *hf_key_at(const struct hf_partition *p, uint32_t slot)
+{
+    return (struct hf_key_row *)(void *)(p->keys.rows + (size_t)slot * sizeof(struct hf_key_row));
 }
 
 static inline struct hf_order_side *hf_side_at(const struct hf_partition *p, uint32_t slot)
@@ -437,6 +458,11 @@ void hf_step_expire(struct hf_run *run);
 void hf_step_mark(struct hf_run *run);
 void hf_step_forget(struct hf_run *run);
 void hf_step_purge_limits(struct hf_run *run);
+void hf_step_purge_keys(struct hf_run *run);
+/* A write with a key: `verb` is its own function. */
+void hf_step_keyed(struct hf_run *run, const struct hf_request_key *key, void (*verb)(struct hf_run *run));
+/* Where the id lives that key i of a purge names. */
+uint32_t hf_key_home(const struct hf_engine *engine, const struct hf_command *command, uint32_t i);
 
 /* The cell, made when it does not exist; sku_slot and the location are known, room was checked. */
 struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, const struct hf_sku *sku, uint32_t sku_slot,

@@ -8,7 +8,7 @@ static bool command_sound(const struct hf_command *command)
     uint16_t detail;
     if (hf_opcode_family(command->opcode) <= HF_FAMILY_ORDER)
         return hf_command_check(command, command->length, &detail) == HF_OK;
-    if (command->opcode < HF_EXPIRE || command->opcode > HF_PURGE_LIMITS || command->version != HF_COMMAND_VERSION ||
+    if (command->opcode < HF_EXPIRE || command->opcode > HF_PURGE_KEYS || command->version != HF_COMMAND_VERSION ||
         command->line_count > HF_LINES_MAX || command->ext_bytes != 0 ||
         command->length != sizeof *command + command->line_count * sizeof(struct hf_line))
         return false;

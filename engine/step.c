@@ -187,6 +187,7 @@ uint32_t hf_engine_home(const struct hf_engine *engine, const struct hf_command 
     case HF_EXPIRE:
     case HF_FORGET:
     case HF_PURGE_LIMITS:
+    case HF_PURGE_KEYS:
         return command->body.sweep.partition & engine->mask;
     case HF_GET_ORDER:
         return hf_partition_of_id(engine, command->body.verb.order);
@@ -207,6 +208,7 @@ bool hf_engine_reach_known(const struct hf_command *command)
     case HF_SHIP:
     case HF_CANCEL:
     case HF_EXPIRE:
+    case HF_PURGE_KEYS:
         return false;
     default:
         return true;
@@ -245,6 +247,7 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
         return 0;
     uint32_t number = hf_engine_home(engine, command);
     const struct hf_partition *home = &engine->partitions[number];
+    struct hf_request_key key;
     unsigned count = 1;
     partitions[0] = number;
     if (command->opcode == HF_PLACE) {
@@ -254,9 +257,14 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
     } else if (command->opcode == HF_EXPIRE) {
         for (uint32_t i = 0; i < command->body.sweep.count; i++)
             count = reach_order(engine, home, hf_sweep_id(command, i), partitions, count);
+    } else if (command->opcode == HF_PURGE_KEYS) {
+        for (uint32_t i = 0; i < command->body.sweep.count; i++)
+            count = reach_add(partitions, count, hf_key_home(engine, command, i));
     } else if (!hf_engine_reach_known(command)) {
         count = reach_order(engine, home, command->body.verb.order, partitions, count);
     }
+    if (__builtin_expect(command->ext_bytes != 0, 0) && hf_command_request_key(command, &key))
+        count = reach_add(partitions, count, hf_request_key_route(&key) & engine->mask);
     return count;
 }
 
@@ -310,7 +318,7 @@ uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command 
     hint->id_hash = hf_hash_id(engine, command->id);
     hint->cell_hash = hf_hash_cell(engine, &line->sku, line->location);
     hint->partition = route & engine->mask;
-    hint->plain = home == route;
+    hint->plain = home == route && (command->ext_bytes == 0 || !hf_command_request_key(command, &(struct hf_request_key){{0}}));
     return home & engine->mask;
 }
 
@@ -358,12 +366,25 @@ PREFETCH prefetch_catalogue(const struct hf_engine *engine, const struct hf_part
         prefetch_key(&home->cell_index, &home->cells, hf_hash_cell(engine, &line->sku, line->location), stage);
 }
 
+PREFETCH prefetch_request_key(const struct hf_engine *engine, const struct hf_command *command, int stage)
+{
+    struct hf_request_key key;
+    if (!hf_command_request_key(command, &key))
+        return;
+    const struct hf_partition *p = &engine->partitions[hf_request_key_route(&key) & engine->mask];
+    prefetch_key(&p->key_index, &p->keys, hf_hash_words(engine, key.word[0], key.word[1]), stage);
+    if (stage == 1)
+        prefetch_fresh(&p->keys);
+}
+
 /* Out of the way of the plain ones; the empty assembly is its effect. */
 static __attribute__((noinline)) void prefetch_other(const struct hf_engine *engine, const struct hf_command *command, int stage)
 {
     __asm__ volatile("");
     const struct hf_partition *home = &engine->partitions[hf_engine_home(engine, command)];
     unsigned family = hf_opcode_family(command->opcode);
+    if (command->ext_bytes != 0)
+        prefetch_request_key(engine, command, stage);
     if (command->opcode == HF_PLACE) {
         prefetch_place(engine, command, stage);
         return;
@@ -400,7 +421,8 @@ static void step_other(struct hf_run *run)
 
 static void (*verb_of(uint16_t opcode))(struct hf_run *)
 {
-    static void (*const internal[])(struct hf_run *) = {NULL, hf_step_expire, hf_step_mark, hf_step_forget, hf_step_purge_limits};
+    static void (*const internal[])(struct hf_run *) = {NULL,           hf_step_expire,       hf_step_mark,
+                                                        hf_step_forget, hf_step_purge_limits, hf_step_purge_keys};
     static void (*const define[])(struct hf_run *) = {NULL, hf_step_define_sku, hf_step_define_location, hf_step_define_policy};
     switch (opcode) {
     case HF_PLACE:
@@ -413,6 +435,7 @@ static void (*verb_of(uint16_t opcode))(struct hf_run *)
     case HF_MARK:
     case HF_FORGET:
     case HF_PURGE_LIMITS:
+    case HF_PURGE_KEYS:
         return internal[opcode & 0xff];
     default:
         break;
@@ -434,6 +457,7 @@ void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
     if (step->hint && step->hint->plain && hf_place_plain(engine, step))
         return;
     uint32_t number = hf_engine_home(engine, step->command);
+    struct hf_request_key key;
     struct hf_run run = {.engine = engine,
                          .step = step,
                          .command = step->command,
@@ -446,7 +470,9 @@ void hf_engine_step(struct hf_engine *engine, struct hf_step *step)
     *step->answer = (struct hf_answer){.length = sizeof(struct hf_answer), .opcode = step->command->opcode};
     step->outcome_bytes = 0;
     step->reads_state = false;
-    if (step->command->opcode == HF_PLACE)
+    if (__builtin_expect(step->command->ext_bytes != 0, 0) && hf_command_request_key(step->command, &key))
+        hf_step_keyed(&run, &key, verb_of(step->command->opcode));
+    else if (step->command->opcode == HF_PLACE)
         hf_step_place(&run);
     else
         verb_of(step->command->opcode)(&run);

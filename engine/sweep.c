@@ -3,9 +3,11 @@
 
 #include <limits.h>
 
-enum { BUDGET = 2048 /* timers touched by one call */, SWEEP_IDS_MAX = 2 * HF_LINES_MAX };
-
-#define LOOK_AGAIN_NS 1000000000ull /* the mark moves at most once a second */
+enum {
+    BUDGET = 2048, /* timers touched by one call */
+    SWEEP_IDS_MAX = 2 * HF_LINES_MAX,
+    SWEEP_KEYS_MAX = 64, /* each may want the word of another partition */
+};
 
 static uint64_t timer_time_ns(const void *owner, uint32_t kind, uint32_t slot)
 {
@@ -17,16 +19,21 @@ static uint64_t timer_time_ns(const void *owner, uint32_t kind, uint32_t slot)
     }
     if (kind == HF_TABLE_COMMAND_IDS)
         return hf_ms_to_ns(hf_id_ms(hf_remembered_at(p, slot)->id)) + engine->retention_ns;
+    if (kind == HF_TABLE_REQUEST_KEYS)
+        return hf_key_at(p, slot)->look_ns;
     return hf_ms_to_ns(hf_limit_at(p, slot)->ends_ms);
 }
 
-/* Limit timers are also set by other threads that hold the word; a stale answer is corrected by the next call. Hence no sanitizer. */
+/* Timers of limits and keys are also set by other threads that hold the word; a stale answer is corrected by the next call. Hence no
+ * sanitizer. */
 __attribute__((no_sanitize("thread"))) uint64_t hf_engine_due(const struct hf_engine *engine, uint32_t partition)
 {
     const struct hf_partition *p = &engine->partitions[partition];
     uint64_t due = hf_timer_due_ns(&p->order_timers), other = hf_timer_due_ns(&p->remembered_timers);
     due = other < due ? other : due;
     other = hf_timer_due_ns(&p->limit_timers);
+    due = other < due ? other : due;
+    other = hf_timer_due_ns(&p->key_timers);
     return other < due ? other : due;
 }
 
@@ -95,7 +102,7 @@ static void gather_orders(struct hf_engine *engine, struct hf_partition *p, uint
             found->forget[found->forgets++] = order->id;
         } else {
             hf_timer_remove(&p->order_timers, slot);
-            hf_timer_insert(&p->order_timers, slot, hf_later(hf_order_look_ns(engine, order), now_ns + LOOK_AGAIN_NS), now_ns);
+            hf_timer_insert(&p->order_timers, slot, hf_later(hf_order_look_ns(engine, order), now_ns + HF_LOOK_AGAIN_NS), now_ns);
         }
         slot = next;
     }
@@ -140,7 +147,7 @@ static bool sweep_remembered(struct hf_engine *engine, uint32_t partition, uint6
             } else {
                 hf_timer_remove(&p->remembered_timers, slot);
                 hf_timer_insert(&p->remembered_timers, slot,
-                                hf_later(timer_time_ns(owner, HF_TABLE_COMMAND_IDS, slot), now_ns + LOOK_AGAIN_NS), now_ns);
+                                hf_later(timer_time_ns(owner, HF_TABLE_COMMAND_IDS, slot), now_ns + HF_LOOK_AGAIN_NS), now_ns);
             }
             slot = next;
         }
@@ -171,13 +178,28 @@ static bool sweep_limits(struct hf_engine *engine, uint32_t partition, uint64_t 
     return true;
 }
 
+/* Whether their ids are still known is seen by the step, which holds the words for that. */
+static bool sweep_keys(struct hf_engine *engine, uint32_t partition, uint64_t now_ns, uint32_t *budget, struct hf_command *command)
+{
+    struct hf_partition *p = &engine->partitions[partition];
+    const void *owner[] = {engine, p};
+    struct hf_request_key keys[SWEEP_KEYS_MAX];
+    uint32_t slot = hf_timer_advance(&p->key_timers, now_ns, budget, timer_time_ns, owner), count = 0;
+    for (; slot != 0 && count < SWEEP_KEYS_MAX; slot = hf_key_at(p, slot)->timer.next)
+        keys[count++] = hf_key_at(p, slot)->key;
+    if (count > 0)
+        command_ids(command, HF_PURGE_KEYS, partition, (const uint8_t *)keys, sizeof keys[0], count);
+    return count > 0;
+}
+
 bool hf_engine_sweep(struct hf_engine *engine, uint32_t partition, uint64_t now_ns, uint32_t ids_max, struct hf_command *command)
 {
     uint32_t budget = BUDGET;
     now_ns = hf_later(now_ns, engine->partitions[partition].last_ns);
     ids_max = ids_max < 1 ? 1 : ids_max > HF_LINES_MAX ? HF_LINES_MAX : ids_max;
     return sweep_orders(engine, partition, now_ns, ids_max, &budget, command) ||
-           sweep_remembered(engine, partition, now_ns, &budget, command) || sweep_limits(engine, partition, now_ns, &budget, command);
+           sweep_remembered(engine, partition, now_ns, &budget, command) || sweep_limits(engine, partition, now_ns, &budget, command) ||
+           sweep_keys(engine, partition, now_ns, &budget, command);
 }
 
 /* --- executing them --- */

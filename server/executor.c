@@ -307,6 +307,17 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* The last record of all that an answer without a record of its own can have looked at: its home, and where its request key lives. */
+static uint64_t position_read(const struct hf_executor *executor, const struct hf_task *task)
+{
+    uint64_t position = hf_word_position(&executor->words[task->home]);
+    struct hf_request_key key;
+    if (!hf_command_request_key(task->command, &key))
+        return position;
+    uint32_t partition = hf_request_key_route(&key) & (hf_engine_partitions(executor->engine) - 1);
+    return later(position, hf_word_position(&executor->words[partition]));
+}
+
 /* An answer that asserts existing state waits for the last record of its home, made by whomever; the word still held makes that exact. The
  * home's word may have been taken after the batch's last claim, with a newer record behind it. */
 static void settle_unlogged(struct hf_executor *executor)
@@ -317,7 +328,7 @@ static void settle_unlogged(struct hf_executor *executor)
             continue;
         executor->unlogged--;
         if (slot->reads_state)
-            slot->position = later(executor->claimed_end, hf_word_position(&executor->words[slot->task.home]));
+            slot->position = later(executor->claimed_end, position_read(executor, &slot->task));
         slot->task.answer->position = slot->position;
     }
 }

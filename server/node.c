@@ -183,6 +183,7 @@ static int recover(struct hf_node *node, char *error, size_t error_bytes)
         .lines_max = options->lines_max,
         .command_ids_max = options->command_ids_max,
         .limits_max = options->limits_max,
+        .request_keys_max = options->request_keys_max,
         .retention_ns = options->retention_ns,
         .prefault = options->prefault,
     };

@@ -51,6 +51,7 @@ void hf_replay_quotas(const struct hf_engine_options *options, struct hf_quota *
         [HF_TABLE_COMMAND_IDS] = options->command_ids_max,
         [HF_TABLE_LIMITS] = options->limits_max,
         [HF_TABLE_LOCATIONS] = LOCATIONS_MAX,
+        [HF_TABLE_REQUEST_KEYS] = options->request_keys_max,
     };
     for (unsigned shard = 0; shard < shards; shard++)
         for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
@@ -218,6 +219,7 @@ static int roomy_engine(uint32_t partitions, struct hf_engine **engine, struct h
                                             .lines_max = rows,
                                             .command_ids_max = rows,
                                             .limits_max = rows,
+                                            .request_keys_max = rows,
                                             .retention_ns = 1};
         status = hf_engine_create(&options, engine);
         hf_replay_quotas(&options, quota, 1);
@@ -261,8 +263,8 @@ static void needs_describe(struct hf_log *log, uint32_t partitions, uint64_t unt
     if (needs_measure(log, partitions, until, needs) != 0)
         return;
     int used = snprintf(out->error, sizeof out->error, "the tables are too small for what the directory holds; start with at least");
-    for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_LOCATIONS; table++)
-        if ((int64_t)needs[table] > given->left[table] && used < (int)sizeof out->error)
+    for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_COUNT; table++)
+        if (table != HF_TABLE_LOCATIONS && (int64_t)needs[table] > given->left[table] && used < (int)sizeof out->error)
             used += snprintf(out->error + used, sizeof out->error - (size_t)used, " %s %" PRIu64, hf_table_option(table), needs[table]);
 }
 

@@ -118,6 +118,7 @@ enum hf_table {
     HF_TABLE_COMMAND_IDS,
     HF_TABLE_LIMITS,
     HF_TABLE_LOCATIONS,
+    HF_TABLE_REQUEST_KEYS,
     HF_TABLE_COUNT
 };
 
@@ -131,6 +132,7 @@ static inline const char *hf_table_option(unsigned table)
         [HF_TABLE_COMMAND_IDS] = "--max-command-ids",
         [HF_TABLE_LIMITS] = "--max-limits",
         [HF_TABLE_LOCATIONS] = "65536 locations",
+        [HF_TABLE_REQUEST_KEYS] = "--max-request-keys",
     };
     return table < HF_TABLE_COUNT && options[table] ? options[table] : "unknown table";
 }

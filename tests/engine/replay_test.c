@@ -52,7 +52,7 @@ static void an_opcode_of_the_engine_that_does_not_exist_is_damage(void **state)
 {
     (void)state;
     struct kit *kit = kit_small();
-    const uint16_t opcodes[] = {0x0600, HF_PURGE_LIMITS + 1, 0x06ff};
+    const uint16_t opcodes[] = {0x0600, HF_PURGE_KEYS + 1, 0x06ff};
     for (unsigned i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++)
         command_is_damage(kit, kit_begin(kit, opcodes[i], (struct hf_id){0, 0}));
     kit_free(kit);

@@ -94,7 +94,8 @@ static void every_flag_lands_in_its_field(void **state)
     (void)state;
     assert_int_equal(
         parse("--data d --listen tcp://127.0.0.1:1 --listen=tcp://[::1]:0 --shards 2 --cpus 0,4-5 --partitions 512 --durability async "
-              "--max-skus 1 --max-orders 2 --max-cells 3 --max-lines 4 --max-command-ids 5 --max-limits 6 --retention 0.5 "
+              "--max-skus 1 --max-orders 2 --max-cells 3 --max-lines 4 --max-command-ids 5 --max-limits 6 --max-request-keys 7 --retention "
+              "0.5 "
               "--log-ahead 64M --drainer thread --idle spin --prefault --max-clock-gap 1.25 --accept-clock --insecure-listen "
               "--log-backend null --log-level warn --segment-bytes 8M --block-max 256K --session-idle 1.5"),
         0);
@@ -111,6 +112,7 @@ static void every_flag_lands_in_its_field(void **state)
     assert_int_equal(options.lines_max, 4);
     assert_int_equal(options.command_ids_max, 5);
     assert_int_equal(options.limits_max, 6);
+    assert_int_equal(options.request_keys_max, 7);
     assert_int_equal(options.retention_ns, 500000000);
     assert_int_equal(options.log_ahead_bytes, 64 << 20);
     assert_int_equal(options.drainer, HF_DRAINER_THREAD);
@@ -185,10 +187,10 @@ static void help_and_version_need_nothing_else(void **state)
 static void the_help_names_every_flag(void **state)
 {
     static const char *const names[] = {
-        "data",        "listen",        "shards",          "cpus",       "partitions",   "durability", "max-skus", "max-orders",
-        "max-cells",   "max-lines",     "max-command-ids", "max-limits", "retention",    "log-ahead",  "drainer",  "idle",
-        "prefault",    "max-clock-gap", "accept-clock",    "config",     "check-config", "version",    "help",     "insecure-listen",
-        "log-backend", "log-level",     "segment-bytes",   "block-max",  "session-idle"};
+        "data",        "listen",        "shards",          "cpus",       "partitions",   "durability",      "max-skus", "max-orders",
+        "max-cells",   "max-lines",     "max-command-ids", "max-limits", "retention",    "log-ahead",       "drainer",  "idle",
+        "prefault",    "max-clock-gap", "accept-clock",    "config",     "check-config", "version",         "help",     "insecure-listen",
+        "log-backend", "log-level",     "segment-bytes",   "block-max",  "session-idle", "max-request-keys"};
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
