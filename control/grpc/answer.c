@@ -76,7 +76,7 @@ int hf_grpc_send_headers(struct hf_grpc_call *call)
 {
     if (hf_grpc_ended(call) || call->finished)
         return HF_GRPC_E_ENDED;
-    if (!call->stream->head_sent)
+    if (!call->stream->head_sent && !call->taker)
         hf_grpc_send_head(call);
     return 0;
 }
@@ -144,13 +144,45 @@ static void hf_grpc_queue_piece(struct hf_grpc_call *call, struct hf_grpc_piece 
     stream->carrier->resume(stream);
 }
 
+static int hf_grpc_hand_over(struct hf_grpc_call *call, const ProtobufCMessage *message)
+{
+    int failed = call->taker->message(call->request, message, call->taker_context);
+    if (failed == HF_GRPC_E_FULL)
+        call->stream->wants_room = true;
+    if (failed)
+        return failed;
+    call->messages_out++;
+    hf_grpc_count(call->stream->worker, HF_GRPC_MESSAGES_OUT);
+    return 0;
+}
+
+static void *hf_grpc_hand_over_take(void *arena, size_t bytes)
+{
+    return hf_grpc_arena_take(arena, bytes);
+}
+
+static void hf_grpc_hand_over_give(void *arena, void *taken)
+{
+    (void)arena;
+    (void)taken;
+}
+
+static int hf_grpc_hand_over_packed(struct hf_grpc_call *call, const void *packed, size_t bytes)
+{
+    ProtobufCAllocator allocator = {hf_grpc_hand_over_take, hf_grpc_hand_over_give, &call->message_arena};
+    const ProtobufCMessage *message = protobuf_c_message_unpack(call->route->output, &allocator, bytes, packed);
+    int failed = message ? hf_grpc_hand_over(call, message) : HF_GRPC_E_MEMORY;
+    hf_grpc_arena_clear(&call->message_arena);
+    return failed;
+}
+
 /* Packs straight into what will be sent, unless it is to be compressed. */
 int hf_grpc_send(struct hf_grpc_call *call, const ProtobufCMessage *message)
 {
     size_t bytes = protobuf_c_message_get_packed_size(message);
     int failed = hf_grpc_may_send(call, bytes);
-    if (failed)
-        return failed;
+    if (failed || call->taker)
+        return failed ? failed : hf_grpc_hand_over(call, message);
     struct hf_grpc_piece *piece = hf_grpc_piece_take(call->stream, HF_GRPC_PREFIX_BYTES + bytes, !call->route->server_streaming);
     if (!piece) {
         hf_grpc_count(call->stream->worker, HF_GRPC_MEMORY_FULL);
@@ -168,8 +200,8 @@ int hf_grpc_send(struct hf_grpc_call *call, const ProtobufCMessage *message)
 int hf_grpc_send_packed(struct hf_grpc_call *call, const void *message, size_t message_bytes)
 {
     int failed = hf_grpc_may_send(call, message_bytes);
-    if (failed)
-        return failed;
+    if (failed || call->taker)
+        return failed ? failed : hf_grpc_hand_over_packed(call, message, message_bytes);
     struct hf_grpc_piece *piece = hf_grpc_compressed_piece(call, (struct hf_grpc_bytes){message, message_bytes});
     if (!piece) {
         piece = hf_grpc_piece_take(call->stream, HF_GRPC_PREFIX_BYTES + message_bytes, !call->route->server_streaming);
@@ -235,6 +267,10 @@ void hf_grpc_finish_status(struct hf_grpc_call *call, const struct hf_grpc_statu
     call->finished = true;
     call->code = sent.code;
     hf_grpc_loop_clear_timer(stream->worker->loop, &call->deadline);
+    if (call->taker) {
+        call->taker->finish(call->request, &sent, call->taker_context);
+        return;
+    }
     hf_grpc_status_fields(call, &sent, &fields);
     hf_grpc_fields_join(&fields, &stream->trailers);
     stream->complete = true;

@@ -39,7 +39,7 @@ void *hf_grpc_user(const struct hf_grpc_call *call)
 
 const char *hf_grpc_path(const struct hf_grpc_call *call)
 {
-    return (const char *)call->stream->path.bytes;
+    return call->route ? call->route->path : (const char *)call->stream->path.bytes;
 }
 
 const struct hf_grpc_peer *hf_grpc_peer(const struct hf_grpc_call *call)
@@ -55,6 +55,11 @@ uint64_t hf_grpc_deadline_ns(const struct hf_grpc_call *call)
 bool hf_grpc_ended(const struct hf_grpc_call *call)
 {
     return call->over || !call->stream->connection;
+}
+
+struct hf_grpc_loop *hf_grpc_call_loop(const struct hf_grpc_call *call)
+{
+    return call->stream->worker->loop;
 }
 
 unsigned hf_grpc_loop_index(const struct hf_grpc_call *call)
@@ -94,12 +99,17 @@ void hf_grpc_call_over(struct hf_grpc_call *call, enum hf_grpc_code code)
         method->done(call, code, call->route->service->context);
 }
 
-static void hf_grpc_on_closed(struct hf_grpc_stream *stream)
+void hf_grpc_call_closed(struct hf_grpc_call *call)
 {
-    struct hf_grpc_call *call = stream->speaking;
+    struct hf_grpc_stream *stream = call->stream;
     hf_grpc_call_over(call, call->finished && stream->response_ended ? call->code : HF_GRPC_CANCELLED);
     hf_grpc_reader_next(&call->reader, stream->worker);
     hf_grpc_buffer_clear(&stream->worker->memory, &call->held);
+}
+
+static void hf_grpc_on_closed(struct hf_grpc_stream *stream)
+{
+    hf_grpc_call_closed(stream->speaking);
 }
 
 static void hf_grpc_on_deleted(struct hf_grpc_stream *stream)
@@ -373,11 +383,15 @@ void hf_grpc_resume(struct hf_grpc_call *call)
     hf_grpc_drop(call);
 }
 
-static void hf_grpc_on_room(struct hf_grpc_stream *stream)
+void hf_grpc_call_room(struct hf_grpc_call *call)
 {
-    struct hf_grpc_call *call = stream->speaking;
     if (call->accepted && !call->over && !call->finished && call->route->method->writable)
         call->route->method->writable(call, call->route->service->context);
+}
+
+static void hf_grpc_on_room(struct hf_grpc_stream *stream)
+{
+    hf_grpc_call_room(stream->speaking);
 }
 
 static void hf_grpc_on_late(struct hf_grpc_stream *stream)
@@ -458,30 +472,52 @@ static void hf_grpc_call_begin(struct hf_grpc_call *call)
         return;
     }
     call->accepted = true;
-    if (!call->route->client_streaming)
+    if (!call->route->client_streaming && !call->taker)
         call->stream->receiving_since_ns = call->begun_ns;
     if (call->route->method->start)
         call->route->method->start(call, call->route->service->context);
 }
 
-static void hf_grpc_call_create(struct hf_grpc_stream *stream)
+struct hf_grpc_call *hf_grpc_call_borrow(struct hf_grpc_stream *stream, const struct hf_grpc_route *route)
 {
     struct hf_grpc_worker *worker = stream->worker;
-    struct hf_grpc_call *call = hf_grpc_arena_take(&stream->arena, sizeof *call);
-    if (!call || stream->out_of_memory) {
+    struct hf_grpc_call *call = stream->out_of_memory ? NULL : hf_grpc_arena_take(&stream->arena, sizeof *call);
+    if (!call) {
         hf_grpc_count(worker, HF_GRPC_MEMORY_FULL);
-        stream->carrier->reset(stream);
-        return;
+        return NULL;
     }
-    *call = (struct hf_grpc_call){.stream = stream, .route = hf_grpc_server_route(worker->server, stream->path)};
+    *call = (struct hf_grpc_call){.stream = stream, .route = route};
     call->deadline = (struct hf_grpc_timer){.place = HF_GRPC_TIMER_OFF, .fire = hf_grpc_call_deadline};
     call->begun_ns = hf_grpc_loop_now_ns(worker->loop);
     call->headers.last = &call->headers.first;
     hf_grpc_arena_init(&call->message_arena, &worker->memory, NULL, 0);
-    stream->speaking = call;
-    stream->speaker = &HF_GRPC_CALL_SPEAKER;
     worker->call_count++;
     hf_grpc_count(worker, HF_GRPC_CALLS);
+    return call;
+}
+
+void hf_grpc_call_run(struct hf_grpc_call *call, const ProtobufCMessage *message)
+{
+    const struct hf_grpc_route *route = call->route;
+    hf_grpc_call_begin(call);
+    if (call->over || call->finished)
+        return;
+    call->messages_in++;
+    if (route->method->message)
+        route->method->message(call, message, route->service->context);
+    if (route->method->half_close && !call->over)
+        route->method->half_close(call, route->service->context);
+}
+
+static void hf_grpc_call_create(struct hf_grpc_stream *stream)
+{
+    struct hf_grpc_call *call = hf_grpc_call_borrow(stream, hf_grpc_server_route(stream->worker->server, stream->path));
+    if (!call) {
+        stream->carrier->reset(stream);
+        return;
+    }
+    stream->speaking = call;
+    stream->speaker = &HF_GRPC_CALL_SPEAKER;
     hf_grpc_call_begin(call);
 }
 

@@ -332,23 +332,35 @@ static void hf_grpc_connection_ready(struct hf_grpc_watch *watch, uint32_t event
 
 /* ---- Accepting ---- */
 
-static void hf_grpc_peer_read(int fd, unsigned listener, const struct sockaddr_storage *from, struct hf_grpc_peer *peer)
+/* False: it is no IP address. */
+static bool hf_grpc_address_write(const struct sockaddr_storage *address, char *out, size_t room)
 {
     char host[INET6_ADDRSTRLEN] = "";
-    *peer = (struct hf_grpc_peer){.listener = listener, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    if (from->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)from;
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)address;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(peer->address, sizeof peer->address, "%s:%u", host, ntohs(in->sin_port));
-    } else if (from->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)from;
+        snprintf(out, room, "%s:%u", host, ntohs(in->sin_port));
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)address;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(peer->address, sizeof peer->address, "[%s]:%u", host, ntohs(in6->sin6_port));
+        snprintf(out, room, "[%s]:%u", host, ntohs(in6->sin6_port));
     } else {
+        snprintf(out, room, "unix");
+    }
+    return address->ss_family == AF_INET || address->ss_family == AF_INET6;
+}
+
+static void hf_grpc_peer_read(int fd, unsigned listener, const struct sockaddr_storage *from, struct hf_grpc_peer *peer)
+{
+    struct sockaddr_storage to = {.ss_family = AF_UNIX};
+    socklen_t to_bytes = sizeof to;
+    *peer = (struct hf_grpc_peer){.listener = listener, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    peer->is_unix = !hf_grpc_address_write(from, peer->address, sizeof peer->address);
+    if (getsockname(fd, (struct sockaddr *)&to, &to_bytes) == 0)
+        hf_grpc_address_write(&to, peer->local, sizeof peer->local);
+    if (peer->is_unix) {
         struct ucred credentials;
         socklen_t bytes = sizeof credentials;
-        peer->is_unix = true;
-        snprintf(peer->address, sizeof peer->address, "unix");
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) == 0) {
             peer->uid = credentials.uid;
             peer->gid = credentials.gid;

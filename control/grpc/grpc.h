@@ -25,6 +25,7 @@
 
 struct hf_grpc_server;
 struct hf_grpc_call;
+struct hf_grpc_loop;
 
 /* Status codes of gRPC. */
 enum hf_grpc_code {
@@ -83,6 +84,7 @@ struct hf_grpc_peer {
     gid_t gid;
     pid_t pid;
     char address[64]; /* "127.0.0.1:4711", "[::1]:4711" or "unix" */
+    char local[64];   /* the same of this end */
 };
 
 /* A piece of work for a loop. Its memory is the poster's until `run` is called, and again from then on; it may be in one queue once. */
@@ -203,6 +205,11 @@ uint64_t hf_grpc_server_counter(const struct hf_grpc_server *server, enum hf_grp
 /* Calls ended with `code`. Any thread. */
 uint64_t hf_grpc_server_ended(const struct hf_grpc_server *server, enum hf_grpc_code code);
 
+/* What a method takes and gives. False: there is no such path ("/package.Service/Method"). After the services were added. */
+bool hf_grpc_server_method(const struct hf_grpc_server *server, const char *path, const ProtobufCMessageDescriptor **input,
+                           const ProtobufCMessageDescriptor **output);
+/* Whether SERVING is said of `service` now. Any thread. */
+bool hf_grpc_health_serving(struct hf_grpc_server *server, const char *service);
 /* Health of `service` ("" for the whole server; at first SERVING is not said of any). Any thread; up to 64 services, else HF_GRPC_E_FULL.
  */
 int hf_grpc_health_set(struct hf_grpc_server *server, const char *service, bool serving);
@@ -224,6 +231,8 @@ const struct hf_grpc_peer *hf_grpc_peer(const struct hf_grpc_call *call);
 uint64_t hf_grpc_deadline_ns(const struct hf_grpc_call *call); /* CLOCK_MONOTONIC; 0: none */
 bool hf_grpc_ended(const struct hf_grpc_call *call);
 unsigned hf_grpc_loop_index(const struct hf_grpc_call *call);
+/* The call's loop, for timers and tasks that are no one call's (loop.h). */
+struct hf_grpc_loop *hf_grpc_call_loop(const struct hf_grpc_call *call);
 
 /* The request's metadata. Names are lower case; a value of a name ending in -bin is what its base64 stood for. False: no such one. */
 bool hf_grpc_metadata(const struct hf_grpc_call *call, const char *name, struct hf_grpc_bytes *out);

@@ -530,9 +530,11 @@ static void hf_grpc_h1_end(struct hf_grpc_connection *connection, uint32_t error
 static bool hf_grpc_h1_half_closed(struct hf_grpc_connection *connection)
 {
     struct hf_grpc_h1 *h1 = connection->h1;
-    if (h1->over || !h1->stream || !h1->stream->request_ended)
+    bool unsent = connection->unsent_bytes > 0 || h1->out.end > h1->out.begin;
+    if (h1->over ? !unsent : h1->stream ? !h1->stream->request_ended : !unsent)
         return false;
     h1->half_closed = connection->hold_reading = true;
+    h1->over |= !h1->stream;
     if (h1->held.end == h1->held.begin)
         h1->keep = false;
     return true;

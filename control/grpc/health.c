@@ -102,6 +102,11 @@ void hf_grpc_health_tell(struct hf_grpc_worker *worker)
         hf_grpc_watcher_tell(watcher, worker->server);
 }
 
+bool hf_grpc_health_serving(struct hf_grpc_server *server, const char *service)
+{
+    return hf_grpc_health_now(server, service) == HF_GRPC_SERVING;
+}
+
 int hf_grpc_health_set(struct hf_grpc_server *server, const char *service, bool serving)
 {
     int failed = 0;

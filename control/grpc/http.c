@@ -1,15 +1,16 @@
 /* Plain HTTP requests over a stream. */
 #include "control/grpc/http.h"
 
+#include <assert.h>
 #include <string.h>
 
-#include "control/grpc/server_p.h"
-#include "control/grpc/stream_p.h"
+#include "control/grpc/call_p.h"
 
 struct hf_http_request {
     struct hf_grpc_stream *stream;
     const struct hf_http_handler *handler;
     void *user;
+    struct hf_grpc_call *call; /* it runs a method; NULL: none */
     bool done;
 };
 
@@ -104,10 +105,11 @@ void hf_http_end(struct hf_http_request *request)
     stream->carrier->resume(stream);
 }
 
-int hf_http_reply(struct hf_http_request *request, unsigned status, const char *content_type, const void *body, size_t body_bytes)
+int hf_http_reply_fields(struct hf_http_request *request, unsigned status, const struct hf_http_field *more, unsigned more_count,
+                         const void *body, size_t body_bytes)
 {
     char length[24];
-    struct hf_http_field fields[2] = {{"content-length", length}, {"content-type", content_type}};
+    struct hf_http_field fields[1 + HF_HTTP_FIELDS_MAX] = {{"content-length", length}};
     size_t digits = sizeof length - 1, rest = body_bytes;
     length[digits] = '\0';
     do {
@@ -115,15 +117,24 @@ int hf_http_reply(struct hf_http_request *request, unsigned status, const char *
         rest /= 10;
     } while (rest > 0);
     fields[0].value = length + digits;
+    assert(more_count <= HF_HTTP_FIELDS_MAX);
+    if (more_count > 0)
+        memcpy(fields + 1, more, more_count * sizeof *more);
     /* RFC 9110: 204 and 304 have no body and 8.6 no length of one either; an answer to HEAD has the length only. */
     bool bare = status == 204 || status == 304, silent = body_bytes == 0 || hf_grpc_bytes_are(request->stream->method, "HEAD");
-    int failed = hf_http_respond(request, status, fields, bare ? 0 : content_type ? 2 : 1, bare || silent);
+    int failed = hf_http_respond(request, status, fields + bare, more_count + !bare, bare || silent);
     if (!failed && !bare && !silent)
         failed = hf_http_write(request, body, body_bytes);
     if (failed == HF_GRPC_E_MEMORY)
         hf_http_abort(request);
     hf_http_end(request);
     return failed;
+}
+
+int hf_http_reply(struct hf_http_request *request, unsigned status, const char *content_type, const void *body, size_t body_bytes)
+{
+    return hf_http_reply_fields(request, status, &(struct hf_http_field){"content-type", content_type}, content_type ? 1 : 0, body,
+                                body_bytes);
 }
 
 void hf_http_abort(struct hf_http_request *request)
@@ -135,6 +146,24 @@ void hf_http_abort(struct hf_http_request *request)
 bool hf_http_ended(const struct hf_http_request *request)
 {
     return request->done || !request->stream->connection;
+}
+
+/* ---- A method behind it ---- */
+
+int hf_http_call(struct hf_http_request *request, const char *path, const ProtobufCMessage *message, const struct hf_http_taker *taker,
+                 void *context)
+{
+    const struct hf_grpc_route *route = hf_grpc_server_route(request->stream->worker->server, hf_grpc_bytes_of(path));
+    if (!route || route->client_streaming || request->call)
+        return HF_GRPC_E_USAGE;
+    request->call = hf_grpc_call_borrow(request->stream, route);
+    if (!request->call)
+        return HF_GRPC_E_MEMORY;
+    request->call->taker = taker;
+    request->call->taker_context = context;
+    request->call->request = request;
+    hf_grpc_call_run(request->call, message);
+    return 0;
 }
 
 /* ---- Life ---- */
@@ -191,7 +220,9 @@ static void hf_http_on_end(struct hf_grpc_stream *stream)
 static void hf_http_on_room(struct hf_grpc_stream *stream)
 {
     struct hf_http_request *request = stream->speaking;
-    if (request->handler->writable && !stream->complete)
+    if (request->call)
+        hf_grpc_call_room(request->call);
+    else if (request->handler->writable && !stream->complete)
         request->handler->writable(request, request->handler->context);
 }
 
@@ -207,13 +238,17 @@ static void hf_http_on_closed(struct hf_grpc_stream *stream)
 {
     struct hf_http_request *request = stream->speaking;
     request->done = true;
+    if (request->call)
+        hf_grpc_call_closed(request->call);
     if (request->handler->done)
         request->handler->done(request, request->handler->context);
 }
 
 static void hf_http_on_deleted(struct hf_grpc_stream *stream)
 {
-    (void)stream;
+    const struct hf_http_request *request = stream->speaking;
+    if (request->call)
+        hf_grpc_arena_clear(&request->call->message_arena);
 }
 
 static const struct hf_grpc_speaker HF_HTTP_SPEAKER = {

@@ -35,6 +35,11 @@ struct hf_http_field {
 
 /* A whole answer; to HEAD its body is left out. `content_type` may be NULL when there is none. HF_GRPC_E_ENDED, HF_GRPC_E_MEMORY. */
 int hf_http_reply(struct hf_http_request *request, unsigned status, const char *content_type, const void *body, size_t body_bytes);
+enum { HF_HTTP_FIELDS_MAX = 16 };
+
+/* The same with up to HF_HTTP_FIELDS_MAX fields; content-length is added. */
+int hf_http_reply_fields(struct hf_http_request *request, unsigned status, const struct hf_http_field *fields, unsigned field_count,
+                         const void *body, size_t body_bytes);
 int hf_http_begin_answer(struct hf_http_request *request, unsigned status, const struct hf_http_field *fields, unsigned field_count);
 /* HF_GRPC_E_FULL: not taken, `writable` will be called. */
 int hf_http_write(struct hf_http_request *request, const void *bytes, size_t count);
@@ -42,6 +47,24 @@ void hf_http_end(struct hf_http_request *request);
 /* Gives the request up: the client sees a broken stream. */
 void hf_http_abort(struct hf_http_request *request);
 bool hf_http_ended(const struct hf_http_request *request);
+
+/* ---- A gRPC method behind an HTTP request ---- */
+
+/* Who takes what a method answers, instead of gRPC's own frames. */
+struct hf_http_taker {
+    /* One message, which lives until this returns. HF_GRPC_E_FULL: not taken, the method is told when there is room. */
+    int (*message)(struct hf_http_request *request, const ProtobufCMessage *message, void *context);
+    /* Once, last. */
+    void (*finish)(struct hf_http_request *request, const struct hf_grpc_status *status, void *context);
+};
+
+/*
+ * Runs a method of the server's services as a call with this request message: its handler sees the request's fields as metadata, and its
+ * call ends with the request. `message` must live as long as the request. HF_GRPC_E_USAGE: no such method, or it takes a stream of
+ * messages.
+ */
+int hf_http_call(struct hf_http_request *request, const char *path, const ProtobufCMessage *message, const struct hf_http_taker *taker,
+                 void *context);
 
 /* As hf_grpc_post, keep, drop, alloc, set_user and user. */
 void hf_http_post(struct hf_http_request *request, struct hf_grpc_task *task);

@@ -328,6 +328,17 @@ int hf_grpc_server_create(const struct hf_grpc_options *options, struct hf_grpc_
     return 0;
 }
 
+bool hf_grpc_server_method(const struct hf_grpc_server *server, const char *path, const ProtobufCMessageDescriptor **input,
+                           const ProtobufCMessageDescriptor **output)
+{
+    const struct hf_grpc_route *route = hf_grpc_server_route(server, (struct hf_grpc_bytes){(const uint8_t *)path, strlen(path)});
+    if (!route)
+        return false;
+    *input = route->input;
+    *output = route->output;
+    return true;
+}
+
 int hf_grpc_server_start(struct hf_grpc_server *server)
 {
     int failed = hf_grpc_listen(server);
