@@ -29,7 +29,7 @@ test:
 torture:
 	+@HF_TEST_SCALE=full tools/run-tests release --suite torture
 
-# Public suites that nobody here wrote (gRPC, HTTP/2); needs Go 1.25 or PyPI, and builds them once.
+# Public software that nobody here wrote (gRPC, HTTP/2, OpenAPI); what it is comes from the Go proxy, npm and PyPI, once, into build/peers.
 test-peers: build
 	+@tests/control/peers.py build
 

