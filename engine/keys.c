@@ -123,7 +123,9 @@ void hf_step_keyed(struct hf_run *run, const struct hf_request_key *key, void (*
     uint32_t slot = key_find(run->engine, p, key);
     if (slot != 0 && answer_known(run, hf_key_at(p, slot), verb))
         return;
-    if (!hf_room(run, HF_TABLE_REQUEST_KEYS, slot == 0 ? 1 : 0))
+    /* An id that is not newer than the mark has no effect any more, but its repeat may still be known. */
+    bool new = hf_id_ms(run->command->id) > run->home->mark_ms;
+    if (!hf_room(run, HF_TABLE_REQUEST_KEYS, slot == 0 && new ? 1 : 0))
         return;
     run->now_ns = hf_later(run->now_ns, p->last_ns);
     verb(run);

@@ -248,9 +248,37 @@ static bool refused_clean(struct hf_asking *asking, const struct hf_m_id *known)
                           hf_result_name(asking->answer->result), hf_result_name(known->result));
 }
 
+/* A repeat by its request key: judged as one of the write that the answer names, which had its effect under the key before. */
+static bool keyed_answer(struct hf_asking *asking)
+{
+    const struct hf_answer *answer = asking->answer;
+    struct hf_request_key request;
+    struct hf_id id = hf_answer_command_id(answer, asking->command);
+    if (!hf_command_request_key(asking->command, &request) || !(answer->flags & HF_ANSWER_REPEATED) ||
+        answer->length < sizeof *answer + sizeof id)
+        return fault_at(asking, "expected the first id of a key only as a repeat of a write with one");
+    struct hf_key key = hf_model_key_request(&request);
+    const struct hf_entry *entry = hf_model_store_entry(&asking->oracle->store[HF_KEYS], &key);
+    for (const struct hf_state *state = entry ? entry->newest : NULL; state; state = state->older) {
+        struct hf_asking first = *asking;
+        first.command = ((const struct hf_m_key *)(const void *)state->value)->command;
+        const struct hf_m_id *known = hf_id_equal(first.command->id, id) ? known_id(&first) : NULL;
+        if (!known || !hf_model_same_write(first.command, asking->command))
+            continue;
+        if (known->result != answer->result)
+            return hf_model_fault(asking->oracle, known->position, "expected %s as recorded, seen %s", hf_result_name(known->result),
+                                  hf_result_name(answer->result));
+        asking->oracle->counts.keyed++;
+        return any_moment(&first, known);
+    }
+    return fault_at(asking, "expected the id of a write that had its effect under this key");
+}
+
 static bool write_answer(struct hf_asking *asking)
 {
     const struct hf_answer *answer = asking->answer;
+    if (answer->flags & HF_ANSWER_KEYED)
+        return keyed_answer(asking);
     const struct hf_m_id *known = known_id(asking);
     bool repeated = answer->flags & HF_ANSWER_REPEATED;
     if (!repeated && !recorded_result(answer->result))

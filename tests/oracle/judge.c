@@ -211,6 +211,34 @@ static bool judge_known(const struct hf_view *view, const struct hf_command *com
     return true;
 }
 
+/* A write under a key that stands for another, or for the same under another id. */
+static bool judge_key(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
+{
+    struct hf_request_key key;
+    if (!hf_command_request_key(command, &key))
+        return false;
+    const struct hf_m_key *known = hf_model_view_key(view, &key);
+    if (!known) {
+        bool full = view->oracle->store[HF_KEYS].live >= view->oracle->options.full_from[HF_TABLE_REQUEST_KEYS];
+        allowed->results |= full ? hf_bit(HF_FULL) : 0;
+        return false;
+    }
+    if (!hf_model_same_write(known->command, command)) {
+        allowed->results |= hf_bit(HF_ID_REUSED);
+        return true;
+    }
+    if (hf_id_route(command->id) != hf_id_route(known->command->id)) {
+        allowed->results |= hf_bit(HF_WRONG_ROUTE);
+        return true;
+    }
+    if (!hf_model_view_key_held(view, known))
+        return false;
+    const struct hf_m_id *first = hf_model_view_id(view, known->command);
+    allowed->repeated = true;
+    allowed->results |= first ? hf_bit(first->result) : 0;
+    return true;
+}
+
 void hf_model_judge(const struct hf_view *view, const struct hf_command *command, struct hf_oracle_allowed *allowed)
 {
     *allowed = (struct hf_oracle_allowed){.results = shed(view)};
@@ -219,7 +247,7 @@ void hf_model_judge(const struct hf_view *view, const struct hf_command *command
         allowed->results |= judge_body(view, command);
         return;
     }
-    if (judge_known(view, command, allowed))
+    if (judge_key(view, command, allowed) || judge_known(view, command, allowed))
         return;
     uint64_t ms = hf_id_ms(command->id);
     /* The mark is that of the home: a place's is by its id, any other's by what it is about. */

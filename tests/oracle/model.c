@@ -28,6 +28,11 @@ struct hf_key hf_model_key_id(struct hf_id id)
     return (struct hf_key){{id.high, id.low}};
 }
 
+struct hf_key hf_model_key_request(const struct hf_request_key *key)
+{
+    return (struct hf_key){{key->word[0], key->word[1]}};
+}
+
 static const void *look(const struct hf_view *view, enum hf_thing thing, struct hf_key key)
 {
     return hf_model_store_at(&view->oracle->store[thing], &key, view->position);
@@ -71,6 +76,19 @@ const struct hf_m_seen *hf_model_view_seen(const struct hf_view *view, struct hf
 const struct hf_m_id *hf_model_view_id(const struct hf_view *view, const struct hf_command *command)
 {
     return look(view, HF_IDS, hf_model_key_scope(view->oracle, command));
+}
+
+const struct hf_m_key *hf_model_view_key(const struct hf_view *view, const struct hf_request_key *key)
+{
+    return look(view, HF_KEYS, hf_model_key_request(key));
+}
+
+bool hf_model_view_key_held(const struct hf_view *view, const struct hf_m_key *key)
+{
+    struct hf_id id = key->command->id;
+    if (key->command->opcode == HF_PLACE)
+        return hf_model_view_order(view, id) != NULL;
+    return hf_id_ms(id) > hf_model_view_mark(view, hf_id_route(id));
 }
 
 static const struct hf_m_partition *partition_of(const struct hf_view *view, uint16_t route)
@@ -161,8 +179,13 @@ static bool same_extensions(const struct hf_command *a, const struct hf_command 
 
 bool hf_model_same_body(const struct hf_command *a, const struct hf_command *b)
 {
-    return a->opcode == b->opcode && a->version == b->version && a->flags == b->flags && hf_id_equal(a->id, b->id) &&
-           a->line_count == b->line_count && a->arg == b->arg && memcmp(a->body.bytes, b->body.bytes, sizeof a->body) == 0 &&
+    return hf_id_equal(a->id, b->id) && hf_model_same_write(a, b);
+}
+
+bool hf_model_same_write(const struct hf_command *a, const struct hf_command *b)
+{
+    return a->opcode == b->opcode && a->version == b->version && a->flags == b->flags && a->line_count == b->line_count &&
+           a->arg == b->arg && memcmp(a->body.bytes, b->body.bytes, sizeof a->body) == 0 &&
            memcmp(hf_command_lines(a), hf_command_lines(b), a->line_count * sizeof(struct hf_line)) == 0 && same_extensions(a, b);
 }
 
@@ -175,7 +198,7 @@ const char *hf_model_opcode_name(uint16_t opcode)
         {NULL, "PLACE", "EXTEND", "SETTLE", "PAYMENT_RESULT", "SHIP", "CANCEL"},
         {NULL, "GET_ORDER", "GET_CELL", "GET_SKU", "LIST_LOCATIONS"},
         {NULL, "STATUS", "DIGEST", "AUDIT", "FOLLOW"},
-        {NULL, "EXPIRE", "MARK", "FORGET", "PURGE_LIMITS"},
+        {NULL, "EXPIRE", "MARK", "FORGET", "PURGE_LIMITS", "PURGE_KEYS"},
     };
     unsigned family = hf_opcode_family(opcode), number = opcode & 0xff;
     return family < 7 && number < 8 && names[family][number] ? names[family][number] : "command of unknown opcode";

@@ -6,7 +6,7 @@
 static const size_t value_bytes[HF_THINGS] = {
     [HF_SKUS] = sizeof(struct hf_m_sku),     [HF_LOCATIONS] = sizeof(struct hf_m_location),   [HF_CELLS] = sizeof(struct hf_m_cell),
     [HF_LIMITS] = sizeof(struct hf_m_limit), [HF_ORDERS] = sizeof(struct hf_m_order),         [HF_IDS] = sizeof(struct hf_m_id),
-    [HF_SEEN] = sizeof(struct hf_m_seen),    [HF_PARTITIONS] = sizeof(struct hf_m_partition),
+    [HF_SEEN] = sizeof(struct hf_m_seen),    [HF_PARTITIONS] = sizeof(struct hf_m_partition), [HF_KEYS] = sizeof(struct hf_m_key),
 };
 
 struct hf_oracle *hf_oracle_create(const struct hf_oracle_options *options)
@@ -162,6 +162,12 @@ bool hf_oracle_all_forgotten(struct hf_oracle *oracle)
         if (hf_id_ms(id->command->id) <= mark && !(order && hf_model_order_kept(order, mark)))
             return hf_model_fault(oracle, id->position, "still remembered, though its time has come");
     }
+    for (const struct hf_entry *entry = oracle->store[HF_KEYS].first; entry; entry = entry->next) {
+        const struct hf_m_key *key = entry->newest && !entry->newest->gone ? (const void *)entry->newest->value : NULL;
+        oracle->subject = key ? key->command : NULL;
+        if (key && !hf_model_view_key_held(&view, key))
+            return hf_model_fault(oracle, oracle->position, "its request key is still there, though its id is forgotten");
+    }
     return true;
 }
 
@@ -172,5 +178,6 @@ void hf_oracle_counts(const struct hf_oracle *oracle, struct hf_oracle_counts *o
     out->cells = oracle->store[HF_CELLS].live;
     out->orders = oracle->store[HF_ORDERS].live;
     out->ids = oracle->store[HF_IDS].live;
+    out->keys = oracle->store[HF_KEYS].live;
     out->gone = oracle->store[HF_ORDERS].entries - oracle->store[HF_ORDERS].live;
 }

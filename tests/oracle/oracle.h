@@ -92,14 +92,16 @@ uint64_t hf_oracle_mark_ms(const struct hf_oracle *oracle, uint32_t partition);
 /* When the earliest hold of partition p ends, in engine time; UINT64_MAX: it has none. Reads all orders. */
 uint64_t hf_oracle_next_due_ns(const struct hf_oracle *oracle, uint32_t partition);
 
-/* Whether all that the marks allow is forgotten: terminal orders and command ids. For a time after the engine could sweep at its leisure.
+/* Whether all that the marks allow is forgotten: terminal orders, command ids, and the request keys of both. For a time after the engine
+ * could sweep at its leisure.
  */
 bool hf_oracle_all_forgotten(struct hf_oracle *oracle);
 
 struct hf_oracle_counts {
-    uint64_t records, answers, skus, cells, orders, lines, ids, gone;
+    uint64_t records, answers, skus, cells, orders, lines, ids, keys, gone;
     uint64_t by_opcode[8][16];           /* records by family and number */
     uint64_t by_result[HF_RESULT_COUNT]; /* answers */
+    uint64_t keyed;                      /* of them, repeats by a request key */
 };
 void hf_oracle_counts(const struct hf_oracle *oracle, struct hf_oracle_counts *out);
 

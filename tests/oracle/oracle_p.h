@@ -157,7 +157,12 @@ struct hf_moment {
     uint64_t position, time_ns;
 };
 
-enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_LIMITS, HF_ORDERS, HF_IDS, HF_SEEN, HF_PARTITIONS, HF_THINGS };
+/* Of a request key: the write that had its effect under it. */
+struct hf_m_key {
+    const struct hf_command *command;
+};
+
+enum hf_thing { HF_SKUS, HF_LOCATIONS, HF_CELLS, HF_LIMITS, HF_ORDERS, HF_IDS, HF_SEEN, HF_PARTITIONS, HF_KEYS, HF_THINGS };
 
 struct hf_oracle {
     struct hf_oracle_options options;
@@ -189,6 +194,7 @@ struct hf_key hf_model_key_number(uint64_t number);
 struct hf_key hf_model_key_cell(const struct hf_sku *sku, uint32_t location);
 struct hf_key hf_model_key_limit(const struct hf_sku *sku, uint64_t customer);
 struct hf_key hf_model_key_id(struct hf_id id);
+struct hf_key hf_model_key_request(const struct hf_request_key *key);
 /* Where a command's id is looked for: among orders, among the commands of one order, or in the table of its home. */
 struct hf_key hf_model_key_scope(const struct hf_oracle *oracle, const struct hf_command *command);
 
@@ -198,6 +204,9 @@ const struct hf_m_cell *hf_model_view_cell(const struct hf_view *view, const str
 const struct hf_m_order *hf_model_view_order(const struct hf_view *view, struct hf_id id);
 const struct hf_m_id *hf_model_view_id(const struct hf_view *view, const struct hf_command *command);
 const struct hf_m_seen *hf_model_view_seen(const struct hf_view *view, struct hf_id id);
+/* What a request key stands for, or NULL; and whether it still does: as long as the id of that write is known. */
+const struct hf_m_key *hf_model_view_key(const struct hf_view *view, const struct hf_request_key *key);
+bool hf_model_view_key_held(const struct hf_view *view, const struct hf_m_key *key);
 uint64_t hf_model_view_mark(const struct hf_view *view, uint16_t route);
 uint64_t hf_model_view_time(const struct hf_view *view, uint16_t route);
 
@@ -211,6 +220,8 @@ const struct hf_intent *hf_model_order_open_intent(const struct hf_m_order *orde
 
 /* Same body: same bytes but for the extension TRACE_CONTEXT. */
 bool hf_model_same_body(const struct hf_command *a, const struct hf_command *b);
+/* The same but for the id. */
+bool hf_model_same_write(const struct hf_command *a, const struct hf_command *b);
 
 /* Writes the sentence: "position P, OPCODE id: ..." and returns false. */
 bool hf_model_fault(struct hf_oracle *oracle, uint64_t position, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -57,7 +57,7 @@ bool hf_model_taking_touch_check(struct hf_taking *taking, uint32_t i)
     return true;
 }
 
-/* The partitions whose time the record moves: its home, and that of every cell it touched. */
+/* The partitions whose time the record moves: its home, that of every cell it touched, and that of its request key. */
 static bool step_times(struct hf_taking *taking, bool apply)
 {
     struct hf_oracle *oracle = taking->oracle;
@@ -65,8 +65,12 @@ static bool step_times(struct hf_taking *taking, bool apply)
     /* A mark is not ordered in its home: it stands for partitions of its class alone. */
     if (taking->command->opcode == HF_MARK)
         return true;
-    for (uint32_t i = 0; i <= record->line_count; i++) {
-        uint32_t partition = record->home;
+    struct hf_request_key request;
+    bool keyed = hf_command_request_key(taking->command, &request);
+    for (uint32_t i = 0; i <= record->line_count + (keyed ? 1u : 0u); i++) {
+        uint32_t partition = i == record->line_count ? record->home : 0;
+        if (i > record->line_count)
+            partition = hf_partition(hf_request_key_route(&request), oracle->options.partitions);
         if (i < record->line_count) {
             struct hf_sku sku;
             hf_model_taking_touch(taking, i, &sku);
@@ -111,6 +115,11 @@ static void remember(struct hf_taking *taking)
     else if (!taking->place)
         *seen = (struct hf_m_seen){key, true};
     taking->id = id;
+    struct hf_request_key request;
+    if (!hf_command_request_key(command, &request))
+        return;
+    key = hf_model_key_request(&request);
+    ((struct hf_m_key *)hf_model_store_write(&oracle->store[HF_KEYS], &key))->command = id->command;
 }
 
 static bool take_family(struct hf_taking *taking)
@@ -145,6 +154,9 @@ static bool judge_client(struct hf_taking *taking)
         return hf_model_fault(oracle, taking->position, "%s recorded as its outcome, though its id had its effect at position %llu (%s)",
                               hf_result_name(record->result), (unsigned long long)known->position,
                               hf_model_opcode_name(known->command->opcode));
+    if (allowed.repeated)
+        return hf_model_fault(oracle, taking->position, "%s recorded as its outcome, though its request key stands for another id",
+                              hf_result_name(record->result));
     uint64_t worth = hf_bit(HF_OK) | hf_bit(HF_STOCK_LOST) | hf_bit(HF_REFUND_DUE);
     if (record->result >= HF_RESULT_COUNT || !(allowed.results & worth & hf_bit(record->result)))
         return hf_model_fault(oracle, taking->position, "expected %s, seen %s recorded", hf_model_results_text(allowed.results),

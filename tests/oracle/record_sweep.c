@@ -212,6 +212,31 @@ static bool take_purge(struct hf_taking *taking)
            hf_model_fault(oracle, taking->position, "purging touched %u lines", taking->record->line_count);
 }
 
+/* Keys whose id is still known stay; a record is worth one that goes. */
+static bool take_purge_keys(struct hf_taking *taking)
+{
+    struct hf_oracle *oracle = taking->oracle;
+    bool any = false;
+    if (!sweep_form(taking, 2))
+        return false;
+    for (uint32_t i = 0; i < taking->command->body.sweep.count; i++) {
+        struct hf_id id = hf_sweep_id(taking->command, i);
+        struct hf_request_key request = {{id.high, id.low}};
+        struct hf_key key = hf_model_key_request(&request);
+        const struct hf_m_key *known = hf_model_view_key(&taking->before, &request);
+        if (hf_partition(hf_request_key_route(&request), oracle->options.partitions) != taking->record->home)
+            return fault_of_id(taking, id, "a key of another home is purged");
+        if (!known || hf_model_view_key_held(&taking->before, known))
+            continue;
+        hf_model_store_remove(&oracle->store[HF_KEYS], &key);
+        any = true;
+    }
+    if (!any)
+        return hf_model_fault(oracle, taking->position, "keys are purged, but the ids of all are still known");
+    return taking->record->line_count == 0 ||
+           hf_model_fault(oracle, taking->position, "purging touched %u lines", taking->record->line_count);
+}
+
 /* What the head of an own record says: that orders expired, or nothing. */
 static bool head_check(struct hf_taking *taking)
 {
@@ -238,6 +263,8 @@ bool hf_model_taking_internal(struct hf_taking *taking)
         return take_forget(taking);
     case HF_PURGE_LIMITS:
         return take_purge(taking);
+    case HF_PURGE_KEYS:
+        return take_purge_keys(taking);
     default:
         return hf_model_fault(taking->oracle, taking->position, "a record of an opcode that has none: %04x", taking->command->opcode);
     }

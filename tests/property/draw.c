@@ -339,6 +339,35 @@ static void draw_reused(struct hf_draw *draw)
         command->id = old->id;
 }
 
+/* A write gets a key; few of them, so that they meet. */
+static void draw_key(struct hf_draw *draw)
+{
+    struct hf_command *command = (struct hf_command *)(void *)draw->command;
+    struct hf_request_key key = {{hf_draw_below(draw, 40) * 0x9E3779B97F4A7C15ull, one_in(draw, 2) ? draw->serial : 0}};
+    if (hf_opcode_family(command->opcode) <= HF_FAMILY_ORDER &&
+        command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES <= HF_EXTENSION_BYTES_MAX && !hf_command_request_key(command, &key))
+        extend_by(draw, HF_EXT_IDEMPOTENCY_KEY, (const char *)&key, sizeof key);
+}
+
+/* The same under the same key, by somebody who does not know under which id it was sent before. */
+static void draw_keyed_again(struct hf_draw *draw)
+{
+    struct hf_request_key key;
+    for (unsigned tries = 0; tries < 8; tries++) {
+        const struct hf_command *old = past(draw);
+        if (!hf_command_request_key(old, &key))
+            continue;
+        memcpy(draw->command, old, old->length);
+        struct hf_command *command = (struct hf_command *)(void *)draw->command;
+        command->id = draw_id(draw, hf_id_route(old->id));
+        if (one_in(draw, 20))
+            command->arg ^= 1;
+        if (one_in(draw, 20) && command->ext_bytes < HF_EXTENSION_BYTES_MAX - 32)
+            extend_by(draw, HF_EXT_TRACE_CONTEXT, "again and again", hf_draw_below(draw, 15));
+        return;
+    }
+}
+
 /* A customer who cannot let an order be. */
 static void draw_burst(struct hf_draw *draw)
 {
@@ -374,8 +403,12 @@ static void draw_command(struct hf_draw *draw)
         return;
     }
     draws[at](draw);
+    if (one_in(draw, 4))
+        draw_key(draw);
     if (draw->sent > 0 && one_in(draw, 60))
         draw_reused(draw);
+    if (draw->sent > 0 && one_in(draw, 12))
+        draw_keyed_again(draw);
 }
 
 static void draw_setup(struct hf_draw *draw)

@@ -17,7 +17,7 @@
 enum { EPISODE_COMMANDS = 4000, QUICK_COMMANDS = 200000, FULL_COMMANDS = 10000000, REDUCE_TRIES = 3000, LIES = 300 };
 
 struct hf_tally {
-    uint64_t commands, records, episodes, crashes, by_result[HF_RESULT_COUNT], by_opcode[8][16];
+    uint64_t commands, records, episodes, crashes, keyed, by_result[HF_RESULT_COUNT], by_opcode[8][16];
 };
 
 static void count_world(struct hf_tally *tally, const struct hf_world *world)
@@ -28,6 +28,7 @@ static void count_world(struct hf_tally *tally, const struct hf_world *world)
     tally->records += world->records;
     tally->episodes++;
     tally->crashes += world->crashes;
+    tally->keyed += counts.keyed;
     for (int r = 0; r < HF_RESULT_COUNT; r++)
         tally->by_result[r] += counts.by_result[r];
     for (int i = 0; i < 8 * 16; i++)
@@ -163,9 +164,10 @@ static void show_tally(const struct hf_tally *tally, double seconds)
     for (unsigned r = 0; r < HF_RESULT_COUNT; r++)
         if (tally->by_result[r] > 0)
             printf(" %s %llu", hf_result_name(r), (unsigned long long)tally->by_result[r]);
-    printf("; sweeps: EXPIRE %llu, MARK %llu, FORGET %llu, PURGE_LIMITS %llu\n", (unsigned long long)tally->by_opcode[6][1],
-           (unsigned long long)tally->by_opcode[6][2], (unsigned long long)tally->by_opcode[6][3],
-           (unsigned long long)tally->by_opcode[6][4]);
+    printf("; sweeps: EXPIRE %llu, MARK %llu, FORGET %llu, PURGE_LIMITS %llu, PURGE_KEYS %llu; repeats by key %llu\n",
+           (unsigned long long)tally->by_opcode[6][1], (unsigned long long)tally->by_opcode[6][2],
+           (unsigned long long)tally->by_opcode[6][3], (unsigned long long)tally->by_opcode[6][4],
+           (unsigned long long)tally->by_opcode[6][5], (unsigned long long)tally->keyed);
 }
 
 static void engine_and_oracle_agree_on_random_lives(void **state)

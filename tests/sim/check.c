@@ -41,6 +41,7 @@ static void make_follower(void)
         .lines_max = 4 * FOLLOWER_ROWS,
         .command_ids_max = FOLLOWER_ROWS,
         .limits_max = FOLLOWER_ROWS,
+        .request_keys_max = FOLLOWER_ROWS,
         .retention_ns = options.retention_ns,
         .key = {sim.seed + 1, ~sim.seed},
     };
@@ -276,7 +277,14 @@ static void answer_fails(const struct hf_command *command, const struct hf_answe
 static void check_write(const struct hf_command *command, const struct hf_answer *answer, uint64_t from_position, bool async)
 {
     uint64_t index;
-    const struct hf_record *record = sim_history_find(command->id, &index);
+    struct hf_id id = hf_answer_command_id(answer, command);
+    const struct hf_record *record = sim_history_find(id, &index);
+    _Alignas(8) uint8_t first[HF_COMMAND_BYTES_MAX];
+    if (!hf_id_equal(id, command->id)) { /* by its request key, it is another's repeat */
+        memcpy(first, command, command->length);
+        ((struct hf_command *)(void *)first)->id = id;
+        command = (const struct hf_command *)(const void *)first;
+    }
     if (accepted(answer->result)) {
         if (!record) {
             if (!async)

@@ -15,7 +15,7 @@
 enum { JOBS_MAX = 64, TWICE_MAX = 64 };
 
 struct totals {
-    uint64_t seeds, failed, commands, restarts, faults[SIM_FAULTS], disk_faults[HF_SIM_FAULTS];
+    uint64_t seeds, failed, commands, keyed, restarts, faults[SIM_FAULTS], disk_faults[HF_SIM_FAULTS];
 };
 
 static void add(struct totals *totals, const struct sim_result *result)
@@ -23,6 +23,7 @@ static void add(struct totals *totals, const struct sim_result *result)
     totals->seeds++;
     totals->failed += result->failed;
     totals->commands += result->commands;
+    totals->keyed += result->keyed;
     totals->restarts += result->restarts;
     for (unsigned i = 0; i < SIM_FAULTS; i++)
         totals->faults[i] += result->faults[i];
@@ -43,8 +44,8 @@ static void say_seed(const struct sim_result *result)
 static void say_totals(const struct totals *totals)
 {
     const char *between = "";
-    printf("seeds: %" PRIu64 ", failed: %" PRIu64 ", commands: %" PRIu64 ", restarts: %" PRIu64 ", faults: {", totals->seeds,
-           totals->failed, totals->commands, totals->restarts);
+    printf("seeds: %" PRIu64 ", failed: %" PRIu64 ", commands: %" PRIu64 ", repeats by key: %" PRIu64 ", restarts: %" PRIu64 ", faults: {",
+           totals->seeds, totals->failed, totals->commands, totals->keyed, totals->restarts);
     for (unsigned i = 0; i < SIM_FAULTS; i++, between = ", ")
         printf("%s%s: %" PRIu64, between, sim_fault_name(i), totals->faults[i]);
     for (unsigned i = 0; i < HF_SIM_FAULTS; i++)

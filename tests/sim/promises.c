@@ -34,7 +34,8 @@ static void check_leaving(const struct hf_command *command, const struct hf_answ
         return;
     if (answer->position > durable)
         sim_fail("an answer left that waits for position %" PRIu64 ", durable is %" PRIu64, answer->position, durable);
-    if (tells && !hf_id_none(command->id) && sim_history_find(command->id, &index) && sim_history_entry(index)->end_position > durable)
+    struct hf_id id = hf_answer_command_id(answer, command);
+    if (tells && !hf_id_none(id) && sim_history_find(id, &index) && sim_history_entry(index)->end_position > durable)
         sim_fail("an answer (opcode %04x, %s) left whose record ends at %" PRIu64 ", durable is %" PRIu64, command->opcode,
                  hf_result_name(answer->result), sim_history_entry(index)->end_position, durable);
 }

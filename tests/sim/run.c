@@ -75,13 +75,14 @@ static void draw_sizes(void)
     options->lines_max = PICK(512, 4096, 32768);
     options->command_ids_max = PICK(512, 4096, 16384);
     options->limits_max = PICK(16, 256, 4096);
+    options->request_keys_max = PICK(16, 256, 4096);
 }
 
 static void draw_roomy_sizes(void)
 {
     struct hf_server_options *options = &plan.options;
     options->skus_max = options->cells_max = options->limits_max = 8192;
-    options->orders_max = options->lines_max = options->command_ids_max = 65536;
+    options->orders_max = options->lines_max = options->command_ids_max = options->request_keys_max = 65536;
 }
 
 static void draw_options(void)
@@ -113,10 +114,11 @@ static void draw_options(void)
 
 static void draw_workload(void)
 {
-    static const uint32_t usual[ACTS] = {[ACT_LOCATION] = 1, [ACT_SKU] = 1,    [ACT_POLICY] = 2,    [ACT_RECEIVE] = 8,  [ACT_ADJUST] = 4,
-                                         [ACT_SET] = 4,      [ACT_PLACE] = 40, [ACT_EXTEND] = 6,    [ACT_SETTLE] = 20,  [ACT_RESULT] = 14,
-                                         [ACT_SHIP] = 12,    [ACT_CANCEL] = 8, [ACT_GET_ORDER] = 4, [ACT_GET_CELL] = 4, [ACT_GET_SKU] = 2,
-                                         [ACT_LIST] = 1,     [ACT_ADMIN] = 1,  [ACT_AGAIN] = 6,     [ACT_CHANGED] = 2,  [ACT_BAD] = 1};
+    static const uint32_t usual[ACTS] = {
+        [ACT_LOCATION] = 1,  [ACT_SKU] = 1,      [ACT_POLICY] = 2,  [ACT_RECEIVE] = 8, [ACT_ADJUST] = 4, [ACT_SET] = 4,
+        [ACT_PLACE] = 40,    [ACT_EXTEND] = 6,   [ACT_SETTLE] = 20, [ACT_RESULT] = 14, [ACT_SHIP] = 12,  [ACT_CANCEL] = 8,
+        [ACT_GET_ORDER] = 4, [ACT_GET_CELL] = 4, [ACT_GET_SKU] = 2, [ACT_LIST] = 1,    [ACT_ADMIN] = 1,  [ACT_AGAIN] = 6,
+        [ACT_CHANGED] = 2,   [ACT_KEYED] = 8,    [ACT_BAD] = 1};
     plan.workload = (struct sim_workload_options){
         .clients = 1 + (unsigned)sim_below(4),
         .skus = (unsigned)PICK(1, 3, 10, 40),
@@ -127,6 +129,7 @@ static void draw_workload(void)
         .commands_max = (unsigned)PICK(1, 4, 16),
         .ttl_ms_max = PICK(20, 200, 2000, 60000),
         .deadline_ns = PICK(300, 2000, 10000) * 1000000,
+        .keyed = (unsigned)PICK(0, 2, 4, 16),
         .fond = (unsigned)PICK(2, 6, 6, 6),
         .retention_ns = plan.options.retention_ns,
         .one_session = sim_one_in(3),
@@ -595,6 +598,7 @@ void sim_run(uint64_t seed, bool tracing, struct sim_result *out)
                                .hash = sim.hash,
                                .steps = sim.steps,
                                .commands = sim_workload_counts()->answered,
+                               .keyed = sim_workload_counts()->keyed,
                                .records = sim_history_count(),
                                .restarts = restarts,
                                .virtual_ns = sim.now_ns,

@@ -6,7 +6,7 @@
 #include "tests/sim/sim.h"
 
 struct sim_result {
-    uint64_t seed, hash, steps, commands, records, restarts, virtual_ns;
+    uint64_t seed, hash, steps, commands, keyed, records, restarts, virtual_ns;
     uint64_t faults[SIM_FAULTS], disk_faults[HF_SIM_FAULTS];
     bool failed;
     char failure[1024];

@@ -311,6 +311,35 @@ static void make_again(bool changed)
         made.command.arg ^= 1;
 }
 
+/* A client that died and forgot which id it had used. */
+static bool make_keyed(struct client *client)
+{
+    struct hf_request_key key;
+    for (unsigned tries = 0; tries < 16 && sent_count > 0; tries++) {
+        const struct hf_command *old = sent[sim_below(sent_count)];
+        if (!hf_command_request_key(old, &key))
+            continue;
+        memcpy(made.bytes, old, old->length);
+        made.command.id = make_id(client, hf_id_route(old->id));
+        if (sim_one_in(20))
+            made.command.arg ^= 1;
+        return true;
+    }
+    return false;
+}
+
+/* Of few, so that strangers meet. */
+static void extend_key(void)
+{
+    struct hf_request_key key = {{sim_below(50) * 0x9e3779b97f4a7c15ull, sim_one_in(8) ? 0 : counts.sent}};
+    struct hf_command *command = &made.command;
+    if (hf_opcode_family(command->opcode) > HF_FAMILY_ORDER || command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES > HF_EXTENSION_BYTES_MAX)
+        return;
+    hf_extension_put(made.bytes + command->length, HF_EXT_IDEMPOTENCY_KEY, (const char *)&key, sizeof key);
+    command->length += HF_REQUEST_KEY_EXTENSION_BYTES;
+    command->ext_bytes = (uint16_t)(command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES);
+}
+
 static void make_bad(struct client *client)
 {
     make_place(client);
@@ -378,6 +407,9 @@ static enum sim_act make_any(struct client *client)
     if (make_setup(client))
         return ACT_SKU;
     enum sim_act act = draw_act();
+    if (act == ACT_KEYED && make_keyed(client))
+        return act;
+    act = act == ACT_KEYED ? ACT_PLACE : act;
     if (act <= ACT_POLICY)
         make_definition(client, act, any_sku(), any_location());
     else if (act <= ACT_SET)
@@ -394,6 +426,8 @@ static enum sim_act make_any(struct client *client)
         make_bad(client);
     else
         make_again(act == ACT_CHANGED);
+    if (act <= ACT_CANCEL && options.keyed > 0 && sim_one_in(options.keyed))
+        extend_key();
     return act;
 }
 
@@ -427,6 +461,7 @@ static void learn_intent(struct hf_id order, uint32_t intent)
 static void take_answer(const struct hf_command *command, const struct hf_answer *answer, const struct pending *pending, bool async)
 {
     counts.answered++;
+    counts.keyed += (answer->flags & HF_ANSWER_KEYED) != 0;
     sim_note("answer %04x %016" PRIx64 "%016" PRIx64 " %s flags %x position %" PRIu64, command->opcode, command->id.high, command->id.low,
              hf_result_name(answer->result), answer->flags, answer->position);
     if (answer->result == HF_OK)

@@ -25,6 +25,7 @@ enum sim_act {
     ACT_ADMIN,
     ACT_AGAIN,   /* a command sent before, to the byte */
     ACT_CHANGED, /* the id of one sent before, with another body */
+    ACT_KEYED,   /* one sent before with a request key, under that key and another id */
     ACT_BAD,     /* of bad form */
     ACTS
 };
@@ -32,12 +33,14 @@ enum sim_act {
 struct sim_workload_options {
     unsigned clients, skus, locations, customers, lines_max, frames_max, commands_max /* of a frame */;
     uint32_t weights[ACTS];
-    unsigned fond; /* one verb in so many is for one and the same order */
+    unsigned keyed; /* one write in so many has a request key; 0: none has */
+    unsigned fond;  /* one verb in so many is for one and the same order */
     uint64_t ttl_ms_max, deadline_ns, retention_ns;
     bool one_session;
 };
 
 struct sim_workload_counts {
+    uint64_t keyed; /* answers that name the first id of their request key */
     uint64_t sent, answered, refused, failed, frames, accepted, rejected;
 };
 
