@@ -544,6 +544,11 @@ static int hf_net_transport(struct hf_net *net, const struct hf_net_options *opt
                                          .status = &net->status,
                                          .insecure_listen = options->insecure_listen,
                                          .one_by_one = options->one_by_one,
+                                         .shard = options->shard,
+                                         .shard_count = options->shard_count,
+                                         .listen = options->listen,
+                                         .listen_count = options->listen_count,
+                                         .dpdk_arguments = options->dpdk_arguments,
                                          .sharing = !options->shared_port ? HF_PORT_ALONE
                                                     : options->shard == 0 ? HF_PORT_FIRST
                                                                           : HF_PORT_JOINED};
@@ -678,6 +683,9 @@ void hf_net_set_ports(struct hf_net *net, enum hf_carrier carrier, const uint16_
 
 void hf_net_status(const struct hf_net *net, struct hf_net_status *out)
 {
+    for (unsigned i = 0; i < net->transport_count; i++)
+        if (net->transports[i]->ops->count)
+            net->transports[i]->ops->count(net->transports[i]);
     *out = net->status;
     out->sessions = net->sessions.count - net->sessions.free_count;
     out->connections = net->connections.count - net->connections.free_count;

@@ -43,6 +43,7 @@ struct hf_net_options {
     uint32_t partitions;
     uint64_t retention_ms, term;
     bool async_durability;
+    const char *dpdk_arguments;  /* more for DPDK's environment, blanks between them; NULL: none */
     unsigned sessions_max;       /* 0: 4096 */
     unsigned requests_max;       /* requests in flight at once; 0: 4096 */
     unsigned credits_max;        /* of one session; 0: 1024 */
@@ -103,6 +104,15 @@ bool hf_net_quiet(const struct hf_net *net);
 /* Stops accepting connections (drain). */
 void hf_net_stop_accepting(struct hf_net *net);
 
+/* Packets of DPDK devices: each that came in is in one of the counts of the first two lines. */
+struct hf_net_packets {
+    uint64_t in, datagrams, arp_answered, neighbour_answered, echo_answered, neighbours_told;
+    uint64_t not_ours, malformed, bad_checksum, fragments, unserved, held_back; /* dropped */
+    uint64_t out, neighbours_asked, neighbours_confirmed;
+    uint64_t no_neighbour, too_long, no_buffer, transmit_full; /* not sent */
+    uint64_t handed_on, handed_on_full, taken_over;            /* to and from other shards; these count them in */
+};
+
 struct hf_net_status {
     uint64_t connections, sessions, accepted, closed, frames_in, frames_out, bytes_in, bytes_out, commands_in;
     uint64_t bad_frame, bad_crc, bad_version, too_large, credit_overrun, session_expired, resend_waiting, resend_answered, resend_lost;
@@ -112,6 +122,7 @@ struct hf_net_status {
     uint64_t addresses_asked;   /* COOKIE sent */
     uint64_t addresses_changed, answers_too_large;
     uint64_t refused_busy, refused_sessions, slow_reader, half_frame_timeout, requests_in_flight, receive_buffers_short;
+    struct hf_net_packets packets;
 };
 void hf_net_status(const struct hf_net *net, struct hf_net_status *out);
 

@@ -106,6 +106,8 @@ struct hf_transport_ops {
     void (*stop_accepting)(struct hf_transport *transport);
     /* Now and then: what failed for want of resources is tried again. */
     void (*tick)(struct hf_transport *transport);
+    /* Brings what it counts by itself into its status; may be NULL. */
+    void (*count)(struct hf_transport *transport);
 };
 
 struct hf_transport {
@@ -123,6 +125,10 @@ struct hf_transport_options {
     bool insecure_listen;
     bool one_by_one;
     enum hf_sharing sharing;
+    unsigned shard, shard_count;
+    const char *const *listen; /* all addresses of the port, also other transports' */
+    unsigned listen_count;
+    const char *dpdk_arguments; /* see struct hf_net_options */
 };
 
 /* Each: 0 or an enum hf_error with hf_net_error() set; *out untouched on failure. listen() adds one address. */

@@ -241,7 +241,7 @@ static int connect_shards(struct hf_node *node)
 }
 
 /* What one shard listens on: every given address (SO_REUSEPORT; a unix path is shard 0's alone), and with several shards of each kind one
- * that is its own. */
+ * that is its own. On a DPDK device each shard has its own port anyhow. */
 struct addresses {
     const char *all[HF_LISTEN_MAX + HF_CARRIERS];
     char own[HF_CARRIERS][HF_LISTEN_BYTES];
@@ -252,9 +252,13 @@ static void list_addresses(const struct hf_node *node, unsigned number, struct a
 {
     const struct hf_server_options *options = &node->options;
     memset(out, 0, sizeof *out);
-    for (unsigned i = 0; i < options->listen_count; i++)
-        if (number == 0 || hf_carrier_of(options->listen[i]) != HF_CARRIER_UNIX)
+    for (unsigned i = 0; i < options->listen_count; i++) {
+        enum hf_carrier carrier = hf_carrier_of(options->listen[i]);
+        if (number == 0 || carrier != HF_CARRIER_UNIX)
             out->all[out->count++] = options->listen[i];
+        if (carrier == HF_CARRIER_DPDK && node->shard_count > 1 && !out->own_number[carrier])
+            out->own_number[carrier] = out->count;
+    }
     for (unsigned i = 0; i < options->listen_count && node->shard_count > 1; i++) {
         enum hf_carrier carrier = hf_carrier_of(options->listen[i]);
         if (out->own_number[carrier] || (carrier == HF_CARRIER_UNIX && number == 0))

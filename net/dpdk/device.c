@@ -24,8 +24,8 @@ int hf_device_parse(const char *address, struct hf_device *out)
         if (!value || !hf_device_key(word, value, out))
             return hf_net_fail(HF_E_USAGE,
                                "cannot listen on '%s': '%s' is no ip=ADDRESS/PREFIX, gateway=ADDRESS, port=1..65535, vlan=1..4094, "
-                               "mtu=%d..%d or huge=yes|no",
-                               address, word, HF_IP_MTU_MIN, HF_IP_MTU_MAX);
+                               "mtu=%d..%d, queues=1..%d, offload=yes|no or huge=yes|no",
+                               address, word, HF_IP_MTU_MIN, HF_IP_MTU_MAX, HF_DEVICE_QUEUES_MAX);
     }
     if (out->ip.own_count == 0 || out->ip.port == 0)
         return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': a port and at least one ip are needed", address);

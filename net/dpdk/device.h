@@ -1,4 +1,5 @@
-/* dpdk://DEVICE-ARGS?ip=ADDRESS/PREFIX&port=PORT[&gateway=ADDRESS][&vlan=ID][&mtu=BYTES][&huge=yes], taken apart. Pure; any thread.
+/* dpdk://DEVICE-ARGS?ip=ADDRESS/PREFIX&port=PORT[&gateway=ADDRESS][&vlan=ID][&mtu=BYTES][&queues=N][&offload=no][&huge=yes], taken apart.
+ * Pure; any thread.
  *
  * DEVICE-ARGS is what DPDK's --vdev takes (net_tap0,iface=hf0) or a PCI address (0000:03:00.0). ip and gateway may stand there several
  * times, for IPv4 and IPv6. */
@@ -7,10 +8,14 @@
 
 #include "net/dpdk/ip.h"
 
+enum { HF_DEVICE_QUEUES_MAX = 64 };
+
 struct hf_device {
     char name[256]; /* the DEVICE-ARGS */
     bool virtual;   /* of --vdev */
     bool huge;      /* huge pages are asked for */
+    bool no_offload;
+    unsigned queues; /* each way; 0: as many as help */
     struct hf_ip_options ip;
 };
 

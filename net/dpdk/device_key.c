@@ -75,6 +75,18 @@ bool hf_device_key(const char *key, char *value, struct hf_device *out)
         out->ip.mtu = (uint32_t)number;
         return true;
     }
-    out->huge = strcmp(value, "yes") == 0;
-    return strcmp(key, "huge") == 0 && (out->huge || strcmp(value, "no") == 0);
+    if (strcmp(key, "queues") == 0 && hf_device_number(value, 1, HF_DEVICE_QUEUES_MAX, &number)) {
+        out->queues = (unsigned)number;
+        return true;
+    }
+    bool yes = strcmp(value, "yes") == 0;
+    if (!yes && strcmp(value, "no") != 0)
+        return false;
+    if (strcmp(key, "offload") == 0)
+        out->no_offload = !yes;
+    else if (strcmp(key, "huge") == 0)
+        out->huge = yes;
+    else
+        return false;
+    return true;
 }

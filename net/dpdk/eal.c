@@ -167,8 +167,15 @@ int hf_eal_start(const struct hf_eal_options *options)
     pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
     if (done)
         return 0;
-    return hf_net_fail(HF_E_IO, "DPDK cannot start with device %s%s: %s; see docs/dpdk.md", options->devices[0].name,
-                       options->devices[0].huge ? " and huge pages" : "", rte_strerror(rte_errno));
+    char names[512] = "";
+    bool huge = false;
+    for (unsigned i = 0; i < options->device_count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? " and " : "", options->devices[i].name);
+        huge = huge || options->devices[i].huge;
+    }
+    return hf_net_fail(HF_E_IO, "DPDK cannot start with device %s%s: %s; see docs/dpdk.md", names, huge ? " and huge pages" : "",
+                       rte_strerror(rte_errno));
 }
 
 void hf_eal_end(void)

@@ -196,7 +196,7 @@ static enum hf_ip_verdict hf_ip_take_arp(struct hf_ip_look *look)
     if (!neighbour || neighbour->asked_ns == 0)
         return hf_ip_drop(&ip->status.not_ours);
     hf_ip_learn(ip, neighbour, arp + 8, look->now_ns);
-    return HF_IP_DROPPED;
+    return hf_ip_drop(&ip->status.neighbours_told);
 }
 
 /* ---- Neighbour discovery ---- */
@@ -268,7 +268,7 @@ static enum hf_ip_verdict hf_ip_take_neighbour(struct hf_ip_look *look, const ui
         if (!asked)
             return hf_ip_drop(&ip->status.not_ours);
         hf_ip_learn(ip, neighbour, mac, look->now_ns);
-        return HF_IP_DROPPED;
+        return hf_ip_drop(&ip->status.neighbours_told);
     }
     bool told = memcmp(look->from, zeros, 16) != 0;
     if (hf_ip_own_index(ip, target) == ip->options.own_count || !hf_ip_is_solicited(look->to, target) ||

@@ -38,8 +38,9 @@ struct hf_ip_options {
 struct hf_ip_status {
     uint64_t packets_in, datagrams_in;
     uint64_t arp_answered, neighbour_answered, echo_answered, neighbours_confirmed, neighbours_asked;
-    uint64_t not_ours;  /* another's Ethernet or IP address, VLAN or port; a source that cannot be one */
-    uint64_t malformed; /* too short for what it says it is, or lengths that contradict each other */
+    uint64_t neighbours_told; /* what we asked for; each packet in is counted here, as answered, as a datagram or below */
+    uint64_t not_ours;        /* another's Ethernet or IP address, VLAN or port; a source that cannot be one */
+    uint64_t malformed;       /* too short for what it says it is, or lengths that contradict each other */
     uint64_t bad_checksum;
     uint64_t fragments;
     uint64_t unserved;     /* protocols, options, extension headers and messages that nobody here knows */

@@ -1,7 +1,5 @@
-/* Bursts of packets in, bursts out; what is in them is ip.c's and the datagrams' business. One queue each way.
- *
- * A NIC, tap, af_packet, af_xdp, memif or pcap device differs here by what its capabilities say, and a tap device by its other end: the
- * kernel's interface has the address that DPDK reports, so ours is the neighbour of it. */
+/* Bursts of packets in, bursts out; what is in them is ip.c's and the datagrams' business, what a device can is nic.c's. Each shard has a
+ * transport, with an end of every device: a queue of its own or a ring from who has one. */
 #include "net/dpdk/port.h"
 
 #include <assert.h>
@@ -9,38 +7,34 @@
 #include <string.h>
 #include <time.h>
 
-#include <rte_errno.h>
-#include <rte_ethdev.h>
-#include <rte_mbuf.h>
-
-#include "net/dpdk/device.h"
 #include "net/dpdk/eal.h"
+#include "net/dpdk/nic.h"
 #include "net/net.h"
 #include "net/outbox.h"
 
-enum {
-    HF_DPDK_BURST = 32,
-    HF_DPDK_BURSTS_MAX = 8,
-    HF_DPDK_DESCRIPTORS = 512,
-    HF_DPDK_MBUFS = 4095,
-    HF_DPDK_CACHE = 250,
-    HF_DPDK_MEMORY_MIB = 128
+enum { HF_DPDK_BURSTS_MAX = 8, HF_DPDK_MEMORY_MIB = 64, HF_DPDK_HAND_ON_MAX = 4 * HF_NIC_BURST };
+
+/* A shard's end of a device. */
+struct hf_dpdk_end {
+    struct hf_nic *nic;
+    struct hf_ip ip;
+    unsigned from_ring; /* whose ring is looked at next */
+    struct rte_mbuf *received[HF_NIC_BURST], *unsent[HF_NIC_BURST];
+    uint16_t received_count, received_at, unsent_count;
 };
 
 struct hf_dpdk {
     struct hf_transport transport;
-    enum hf_sharing sharing;
-    bool eal, listening, registered;
-    bool ip_offload; /* the device fills in sums of what leaves */
-    uint16_t port;   /* DPDK's */
-    struct rte_mempool *pool;
-    struct hf_ip ip;
+    unsigned shard, shards, end_count, turn;
+    bool registered;
     uint64_t now_ns; /* of this burst */
-    struct rte_mbuf *received[HF_DPDK_BURST], *unsent[HF_DPDK_BURST], *lent;
-    uint16_t received_count, received_at, unsent_count;
+    struct hf_dpdk_end *ends[HF_NICS_MAX];
+    struct rte_mbuf *lent;
     uint32_t *queue; /* connections with something to send */
     uint32_t queue_count;
 };
+
+static unsigned hf_dpdk_transports;
 
 static struct hf_dpdk *hf_dpdk_of(struct hf_transport *transport)
 {
@@ -62,34 +56,77 @@ static void hf_dpdk_register(struct hf_dpdk *dpdk)
     dpdk->registered = true;
 }
 
+static struct hf_net_packets *hf_dpdk_packets(struct hf_dpdk *dpdk)
+{
+    return &dpdk->transport.status->packets;
+}
+
+static bool hf_dpdk_has_queue(const struct hf_dpdk *dpdk, const struct hf_nic *nic)
+{
+    return dpdk->shard < nic->plan.queues;
+}
+
 /* ---- Sending ---- */
 
-static bool hf_dpdk_transmit(struct hf_dpdk *dpdk)
+/* What finds no room is lost and counted, as anywhere on its way, and asked for again. */
+static void hf_dpdk_lose(struct hf_dpdk *dpdk, struct rte_mbuf **packets, unsigned count)
 {
-    if (dpdk->unsent_count == 0)
+    dpdk->transport.status->datagrams_unsent += count;
+    hf_dpdk_packets(dpdk)->transmit_full += count;
+    rte_pktmbuf_free_bulk(packets, count);
+}
+
+static bool hf_dpdk_transmit(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
+{
+    struct hf_nic *nic = end->nic;
+    uint32_t sent = 0, count = end->unsent_count;
+    if (count == 0)
         return false;
-    uint16_t sent = rte_eth_tx_burst(dpdk->port, 0, dpdk->unsent, dpdk->unsent_count);
-    dpdk->transport.status->datagrams_unsent += (unsigned)dpdk->unsent_count - sent;
-    rte_pktmbuf_free_bulk(dpdk->unsent + sent, dpdk->unsent_count - sent);
-    dpdk->unsent_count = 0;
+    end->unsent_count = 0;
+    if (!hf_dpdk_has_queue(dpdk, nic))
+        sent = hf_spsc_put(nic->outward[dpdk->shard], end->unsent, count, sizeof end->unsent[0]);
+    else if (hf_nic_usable(nic, dpdk->shard))
+        sent = rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, end->unsent, (uint16_t)count);
+    hf_dpdk_packets(dpdk)->out += sent;
+    if (sent < count)
+        hf_dpdk_lose(dpdk, end->unsent + sent, count - sent);
     return true;
 }
 
-static void hf_dpdk_put(struct hf_dpdk *dpdk, struct rte_mbuf *packet)
+static void hf_dpdk_put(struct hf_dpdk *dpdk, struct hf_dpdk_end *end, struct rte_mbuf *packet)
 {
-    dpdk->unsent[dpdk->unsent_count++] = packet;
-    if (dpdk->unsent_count == HF_DPDK_BURST)
-        hf_dpdk_transmit(dpdk);
+    end->unsent[end->unsent_count++] = packet;
+    if (end->unsent_count == HF_NIC_BURST)
+        hf_dpdk_transmit(dpdk, end);
+}
+
+/* Sends what shards without a queue have left for who has this one. */
+static bool hf_dpdk_transmit_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
+{
+    struct hf_nic *nic = end->nic;
+    struct rte_mbuf *packets[HF_NIC_BURST];
+    bool any = false;
+    if (!hf_dpdk_has_queue(dpdk, nic) || nic->shards == nic->plan.queues || !hf_nic_usable(nic, dpdk->shard))
+        return false;
+    for (unsigned from = dpdk->shard + nic->plan.queues; from < nic->shards; from += nic->plan.queues) {
+        uint32_t count = hf_spsc_get(nic->outward[from], packets, HF_NIC_BURST, sizeof packets[0]);
+        uint32_t sent = count ? rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, packets, (uint16_t)count) : 0;
+        if (sent < count)
+            hf_dpdk_lose(dpdk, packets + sent, count - sent);
+        any = any || count > 0;
+    }
+    return any;
 }
 
 /* A packet of `bytes`; NULL: no memory, which is counted. */
-static struct rte_mbuf *hf_dpdk_packet(struct hf_dpdk *dpdk, uint32_t bytes)
+static struct rte_mbuf *hf_dpdk_packet(struct hf_dpdk *dpdk, const struct hf_dpdk_end *end, uint32_t bytes)
 {
-    struct rte_mbuf *packet = bytes <= UINT16_MAX ? rte_pktmbuf_alloc(dpdk->pool) : NULL;
+    struct rte_mbuf *packet = bytes <= UINT16_MAX ? rte_pktmbuf_alloc(end->nic->pools[dpdk->shard]) : NULL;
     if (packet && rte_pktmbuf_append(packet, (uint16_t)bytes))
         return packet;
     rte_pktmbuf_free(packet);
     dpdk->transport.status->datagrams_unsent++;
+    hf_dpdk_packets(dpdk)->no_buffer++;
     return NULL;
 }
 
@@ -107,37 +144,48 @@ static void hf_dpdk_offload(struct rte_mbuf *packet, uint32_t head_bytes, bool s
     packet->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | (six ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM);
 }
 
-static void hf_dpdk_send_questions(struct hf_dpdk *dpdk)
+static void hf_dpdk_send_questions(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
 {
     uint8_t question[HF_IP_ASK_BYTES_MAX];
-    uint32_t bytes = hf_ip_ask(&dpdk->ip, question);
-    struct rte_mbuf *packet = bytes > 0 ? hf_dpdk_packet(dpdk, bytes) : NULL;
+    uint32_t bytes = hf_ip_ask(&end->ip, question);
+    struct rte_mbuf *packet = bytes > 0 ? hf_dpdk_packet(dpdk, end, bytes) : NULL;
     if (!packet)
         return;
     memcpy(rte_pktmbuf_mtod(packet, uint8_t *), question, bytes);
-    hf_dpdk_put(dpdk, packet);
+    hf_dpdk_put(dpdk, end, packet);
 }
 
-static void hf_dpdk_send_datagram(struct hf_dpdk *dpdk, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros)
+/* Which of the shard's ends a peer came by, and its own address there. */
+static struct hf_dpdk_end *hf_dpdk_end_of(struct hf_dpdk *dpdk, const struct hf_peer *peer, struct hf_peer *within)
 {
-    uint32_t head = hf_ip_head_bytes(&dpdk->ip, to);
-    struct rte_mbuf *packet = hf_dpdk_packet(dpdk, head + bytes + zeros);
+    *within = *peer;
+    within->listener = peer->listener % HF_IP_ADDRESSES_MAX;
+    return dpdk->ends[peer->listener / HF_IP_ADDRESSES_MAX];
+}
+
+static void hf_dpdk_send_datagram(struct hf_dpdk *dpdk, const struct hf_peer *peer, const void *frame, uint32_t bytes, uint32_t zeros)
+{
+    struct hf_peer to;
+    struct hf_dpdk_end *end = hf_dpdk_end_of(dpdk, peer, &to);
+    uint32_t head = hf_ip_head_bytes(&end->ip, &to);
+    struct rte_mbuf *packet = hf_dpdk_packet(dpdk, end, head + bytes + zeros);
     if (!packet)
         return;
     uint8_t *at = rte_pktmbuf_mtod(packet, uint8_t *);
-    if (hf_ip_head(&dpdk->ip, dpdk->now_ns, to, bytes + zeros, at)) {
+    if (hf_ip_head(&end->ip, dpdk->now_ns, &to, bytes + zeros, at)) {
+        bool sums = end->nic->plan.sums;
         memcpy(at + head, frame, bytes);
         memset(at + head + bytes, 0, zeros);
-        hf_ip_seal(&dpdk->ip, at, dpdk->ip_offload);
-        if (dpdk->ip_offload)
-            hf_dpdk_offload(packet, head, hf_peer_is_six(to));
+        hf_ip_seal(&end->ip, at, sums);
+        if (sums)
+            hf_dpdk_offload(packet, head, hf_peer_is_six(&to));
         dpdk->transport.status->bytes_out += bytes + zeros;
-        hf_dpdk_put(dpdk, packet);
+        hf_dpdk_put(dpdk, end, packet);
     } else {
         dpdk->transport.status->datagrams_unsent++;
         rte_pktmbuf_free(packet);
     }
-    hf_dpdk_send_questions(dpdk);
+    hf_dpdk_send_questions(dpdk, end);
 }
 
 static void hf_dpdk_reply(struct hf_transport *transport, const struct hf_peer *to, const void *frame, uint32_t bytes, uint32_t zeros)
@@ -157,9 +205,9 @@ static void hf_dpdk_send(struct hf_transport *transport, struct hf_connection *c
 
 static void hf_dpdk_send_connection(struct hf_dpdk *dpdk, struct hf_connection *connection)
 {
-    struct iovec frames[HF_DPDK_BURST];
+    struct iovec frames[HF_NIC_BURST];
     unsigned count;
-    while ((count = hf_outbox_gather_frames(dpdk->transport.outbox, connection, frames, HF_DPDK_BURST)) > 0)
+    while ((count = hf_outbox_gather_frames(dpdk->transport.outbox, connection, frames, HF_NIC_BURST)) > 0)
         for (unsigned i = 0; i < count; i++) {
             hf_dpdk_send_datagram(dpdk, &connection->peer_address, frames[i].iov_base, (uint32_t)frames[i].iov_len, 0);
             hf_outbox_sent(dpdk->transport.outbox, connection, frames[i].iov_len);
@@ -169,6 +217,7 @@ static void hf_dpdk_send_connection(struct hf_dpdk *dpdk, struct hf_connection *
 static bool hf_dpdk_flush(struct hf_transport *transport)
 {
     struct hf_dpdk *dpdk = hf_dpdk_of(transport);
+    bool any = false;
     hf_dpdk_register(dpdk);
     if (dpdk->queue_count > 0)
         hf_dpdk_look_at_clock(dpdk);
@@ -177,7 +226,11 @@ static bool hf_dpdk_flush(struct hf_transport *transport)
         connection->queued = false;
         hf_dpdk_send_connection(dpdk, connection);
     }
-    return hf_dpdk_transmit(dpdk);
+    for (unsigned i = 0; i < dpdk->end_count; i++) {
+        any |= hf_dpdk_transmit(dpdk, dpdk->ends[i]);
+        any |= hf_dpdk_transmit_others(dpdk, dpdk->ends[i]);
+    }
+    return any;
 }
 
 static void hf_dpdk_shut(struct hf_transport *transport, struct hf_connection *connection)
@@ -192,7 +245,81 @@ static void hf_dpdk_shut(struct hf_transport *transport, struct hf_connection *c
     connection->queued = false;
 }
 
+/* ---- Handing on ---- */
+
+static void hf_dpdk_hand_on(struct hf_dpdk *dpdk, const struct hf_nic *nic, unsigned to, struct rte_mbuf *packet)
+{
+    struct hf_net_packets *packets = hf_dpdk_packets(dpdk);
+    if (hf_spsc_put(nic->inward[dpdk->shard][to], &packet, 1, sizeof packet) == 1) {
+        packets->handed_on++;
+        return;
+    }
+    packets->handed_on_full++;
+    rte_pktmbuf_free(packet);
+}
+
+/* Each shard asks for its neighbours by itself, and the answer may come to any. */
+static void hf_dpdk_tell_others(struct hf_dpdk *dpdk, const struct hf_nic *nic, const struct rte_mbuf *packet)
+{
+    for (unsigned to = 0; to < nic->shards; to++) {
+        struct rte_mbuf *copy = to == dpdk->shard ? NULL : rte_pktmbuf_copy(packet, nic->pools[dpdk->shard], 0, UINT32_MAX);
+        if (copy)
+            hf_dpdk_hand_on(dpdk, nic, to, copy);
+    }
+}
+
+/* Keeps of a burst from the device what is the shard's own. */
+static void hf_dpdk_sort(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
+{
+    struct hf_nic *nic = end->nic;
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < end->received_count; i++) {
+        struct rte_mbuf *packet = end->received[i];
+        int owner = hf_plan_owner(rte_pktmbuf_mtod(packet, uint8_t *), packet->data_len, nic->device.ip.port, nic->shards, dpdk->shard);
+        if (owner == HF_PLAN_EVERYBODY)
+            hf_dpdk_tell_others(dpdk, nic, packet);
+        if (owner < 0 || (unsigned)owner == dpdk->shard)
+            end->received[kept++] = packet;
+        else
+            hf_dpdk_hand_on(dpdk, nic, (unsigned)owner, packet);
+    }
+    end->received_count = kept;
+}
+
+/* The next packets that another shard has handed on. */
+static void hf_dpdk_take_over(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
+{
+    const struct hf_nic *nic = end->nic;
+    for (unsigned i = 0; i < nic->plan.queues && end->received_count == 0; i++) {
+        struct hf_spsc *ring = nic->inward[end->from_ring][dpdk->shard];
+        end->from_ring = (end->from_ring + 1) % nic->plan.queues;
+        if (ring)
+            end->received_count = (uint16_t)hf_spsc_get(ring, end->received, HF_NIC_BURST, sizeof end->received[0]);
+    }
+    hf_dpdk_packets(dpdk)->taken_over += end->received_count;
+}
+
 /* ---- Receiving ---- */
+
+/* A burst, which may be all others' (*any) and so empty for us. */
+static bool hf_dpdk_fill(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
+{
+    struct hf_nic *nic = end->nic;
+    bool any = false;
+    end->received_at = end->received_count = 0;
+    if (hf_dpdk_has_queue(dpdk, nic) && hf_nic_usable(nic, dpdk->shard)) {
+        end->received_count = rte_eth_rx_burst(nic->port, (uint16_t)dpdk->shard, end->received, HF_NIC_BURST);
+        any = end->received_count > 0;
+        if (nic->shards > 1)
+            hf_dpdk_sort(dpdk, end);
+    }
+    if (nic->shards > 1 && end->received_count == 0)
+        hf_dpdk_take_over(dpdk, end);
+    any = any || end->received_count > 0;
+    if (any)
+        hf_dpdk_look_at_clock(dpdk);
+    return any;
+}
 
 static bool hf_dpdk_is_checked(const struct rte_mbuf *packet)
 {
@@ -201,19 +328,23 @@ static bool hf_dpdk_is_checked(const struct rte_mbuf *packet)
 }
 
 /* Whether there is a datagram in the packet; it is the event's then, else sent back or freed. */
-static bool hf_dpdk_take(struct hf_dpdk *dpdk, struct rte_mbuf *packet, struct hf_event *event)
+static bool hf_dpdk_take(struct hf_dpdk *dpdk, unsigned index, struct rte_mbuf *packet, struct hf_event *event)
 {
+    struct hf_dpdk_end *end = dpdk->ends[index];
     struct hf_ip_taken taken;
     uint8_t *bytes = rte_pktmbuf_mtod(packet, uint8_t *);
     enum hf_ip_verdict verdict = HF_IP_DROPPED;
-    if (packet->nb_segs == 1)
-        verdict = hf_ip_take(&dpdk->ip, dpdk->now_ns, bytes, packet->data_len, packet->data_len + (uint32_t)rte_pktmbuf_tailroom(packet),
-                             hf_dpdk_is_checked(packet), &taken);
-    else
-        dpdk->ip.status.malformed++;
+    if (packet->nb_segs == 1 || rte_pktmbuf_linearize(packet) == 0) {
+        verdict = hf_ip_take(&end->ip, dpdk->now_ns, bytes, packet->data_len, packet->data_len + (uint32_t)rte_pktmbuf_tailroom(packet),
+                             end->nic->plan.checks && hf_dpdk_is_checked(packet), &taken);
+    } else {
+        end->ip.status.packets_in++;
+        end->ip.status.malformed++;
+    }
     if (verdict == HF_IP_DATAGRAM) {
         *event = (struct hf_event){
             .kind = HF_EVENT_DATAGRAM, .bytes = taken.bytes, .from = taken.from, .carrier = HF_CARRIER_DPDK, .data = bytes + taken.offset};
+        event->from.listener = (uint16_t)(index * HF_IP_ADDRESSES_MAX + taken.from.listener);
         dpdk->lent = packet;
         return true;
     }
@@ -221,7 +352,7 @@ static bool hf_dpdk_take(struct hf_dpdk *dpdk, struct rte_mbuf *packet, struct h
         packet->ol_flags = 0;
         packet->data_len = (uint16_t)taken.bytes;
         packet->pkt_len = taken.bytes;
-        hf_dpdk_put(dpdk, packet);
+        hf_dpdk_put(dpdk, end, packet);
     } else {
         rte_pktmbuf_free(packet);
     }
@@ -233,20 +364,21 @@ static bool hf_dpdk_next(struct hf_transport *transport, struct hf_event *event)
     struct hf_dpdk *dpdk = hf_dpdk_of(transport);
     assert(!dpdk->lent);
     hf_dpdk_register(dpdk);
-    for (unsigned bursts = 0;;) {
-        if (dpdk->received_at == dpdk->received_count) {
-            /* A flood of what is no datagram must not hold the shard's loop. */
-            if (bursts++ == HF_DPDK_BURSTS_MAX)
-                return false;
-            dpdk->received_at = 0;
-            dpdk->received_count = rte_eth_rx_burst(dpdk->port, 0, dpdk->received, HF_DPDK_BURST);
-            if (dpdk->received_count == 0)
-                return false;
-            hf_dpdk_look_at_clock(dpdk);
+    /* A flood of what is no datagram must not hold the shard's loop. */
+    for (unsigned bursts = 0, empty = 0; empty < dpdk->end_count && bursts <= HF_DPDK_BURSTS_MAX;) {
+        unsigned index = dpdk->turn;
+        struct hf_dpdk_end *end = dpdk->ends[index];
+        while (end->received_at < end->received_count)
+            if (hf_dpdk_take(dpdk, index, end->received[end->received_at++], event))
+                return true;
+        dpdk->turn = (dpdk->turn + 1) % dpdk->end_count;
+        end = dpdk->ends[dpdk->turn];
+        if (end->received_at == end->received_count) {
+            bursts++;
+            empty = hf_dpdk_fill(dpdk, end) ? 0 : empty + 1;
         }
-        if (hf_dpdk_take(dpdk, dpdk->received[dpdk->received_at++], event))
-            return true;
     }
+    return false;
 }
 
 static void hf_dpdk_release(struct hf_transport *transport, const struct hf_event *event)
@@ -275,27 +407,67 @@ static int hf_dpdk_watch(struct hf_transport *transport, int fd)
 
 static uint16_t hf_dpdk_port(const struct hf_transport *transport, unsigned listener)
 {
-    return listener == 0 ? ((const struct hf_dpdk *)(const void *)transport)->ip.options.port : 0;
+    const struct hf_dpdk *dpdk = (const struct hf_dpdk *)(const void *)transport;
+    return listener < dpdk->end_count ? dpdk->ends[listener]->ip.options.port : 0;
 }
 
-static void hf_dpdk_nothing(struct hf_transport *transport)
+static void hf_dpdk_stop_accepting(struct hf_transport *transport)
 {
     (void)transport;
+}
+
+static void hf_dpdk_tick(struct hf_transport *transport)
+{
+    struct hf_dpdk *dpdk = hf_dpdk_of(transport);
+    for (unsigned i = 0; i < dpdk->end_count && dpdk->shard == 0; i++)
+        hf_nic_tick(dpdk->ends[i]->nic);
+}
+
+/* The shard's own counts of all its ends together. */
+static void hf_dpdk_count(struct hf_transport *transport)
+{
+    struct hf_dpdk *dpdk = hf_dpdk_of(transport);
+    struct hf_net_packets *packets = hf_dpdk_packets(dpdk), sum = {.out = packets->out,
+                                                                   .handed_on = packets->handed_on,
+                                                                   .handed_on_full = packets->handed_on_full,
+                                                                   .taken_over = packets->taken_over,
+                                                                   .no_buffer = packets->no_buffer,
+                                                                   .transmit_full = packets->transmit_full};
+    for (unsigned i = 0; i < dpdk->end_count; i++) {
+        const struct hf_ip_status *ip = &dpdk->ends[i]->ip.status;
+        sum.in += ip->packets_in;
+        sum.datagrams += ip->datagrams_in;
+        sum.arp_answered += ip->arp_answered;
+        sum.neighbour_answered += ip->neighbour_answered;
+        sum.echo_answered += ip->echo_answered;
+        sum.neighbours_told += ip->neighbours_told;
+        sum.neighbours_confirmed += ip->neighbours_confirmed;
+        sum.neighbours_asked += ip->neighbours_asked;
+        sum.not_ours += ip->not_ours;
+        sum.malformed += ip->malformed;
+        sum.bad_checksum += ip->bad_checksum;
+        sum.fragments += ip->fragments;
+        sum.unserved += ip->unserved;
+        sum.held_back += ip->held_back;
+        sum.no_neighbour += ip->no_neighbour;
+        sum.too_long += ip->too_long;
+    }
+    *packets = sum;
 }
 
 static void hf_dpdk_destroy(struct hf_transport *transport)
 {
     struct hf_dpdk *dpdk = hf_dpdk_of(transport);
     rte_pktmbuf_free(dpdk->lent);
-    for (unsigned i = dpdk->received_at; i < dpdk->received_count; i++)
-        rte_pktmbuf_free(dpdk->received[i]);
-    if (dpdk->listening) {
-        hf_dpdk_transmit(dpdk);
-        (void)rte_eth_dev_stop(dpdk->port);
-        (void)rte_eth_dev_close(dpdk->port);
+    for (unsigned i = 0; i < dpdk->end_count; i++) {
+        struct hf_dpdk_end *end = dpdk->ends[i];
+        hf_dpdk_transmit(dpdk, end);
+        while (end->received_at < end->received_count)
+            rte_pktmbuf_free(end->received[end->received_at++]);
+        hf_nic_leave(end->nic);
+        free(end);
     }
-    rte_mempool_free(dpdk->pool);
-    if (dpdk->eal)
+    if (--hf_dpdk_transports == 0)
         hf_eal_end();
     free(dpdk->queue);
     free(dpdk);
@@ -303,74 +475,49 @@ static void hf_dpdk_destroy(struct hf_transport *transport)
 
 /* ---- Beginning ---- */
 
-static int hf_dpdk_refused(const struct hf_device *device, const char *what, int error)
+/* With every device of the engine: EAL takes them all at once. */
+static int hf_dpdk_start(const struct hf_transport_options *options)
 {
-    return hf_net_fail(HF_E_IO, "device %s: %s: %s", device->name, what, rte_strerror(error < 0 ? -error : error));
-}
-
-static int hf_dpdk_configure(struct hf_dpdk *dpdk, const struct hf_device *device, const struct rte_eth_dev_info *info)
-{
-    const uint64_t in = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
-    const uint64_t out = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
-    struct rte_eth_conf conf = {.rxmode = {.mtu = device->ip.mtu, .offloads = info->rx_offload_capa & in}};
-    dpdk->ip_offload = (info->tx_offload_capa & out) == out;
-    conf.txmode.offloads = dpdk->ip_offload ? out : 0;
-    uint16_t in_count = HF_DPDK_DESCRIPTORS, out_count = HF_DPDK_DESCRIPTORS;
-    int error = rte_eth_dev_configure(dpdk->port, 1, 1, &conf);
-    if (!error)
-        error = rte_eth_dev_adjust_nb_rx_tx_desc(dpdk->port, &in_count, &out_count);
-    if (!error)
-        error = rte_eth_rx_queue_setup(dpdk->port, 0, in_count, (unsigned)SOCKET_ID_ANY, NULL, dpdk->pool);
-    if (!error)
-        error = rte_eth_tx_queue_setup(dpdk->port, 0, out_count, (unsigned)SOCKET_ID_ANY, NULL);
-    if (!error)
-        error = rte_eth_dev_start(dpdk->port);
-    return error ? hf_dpdk_refused(device, "cannot be configured", error) : 0;
-}
-
-static int hf_dpdk_open(struct hf_dpdk *dpdk, struct hf_device *device)
-{
-    struct rte_eth_dev_info info;
-    struct rte_ether_addr mac;
-    if (rte_eth_dev_count_avail() == 0)
-        return hf_net_fail(HF_E_IO, "device %s: DPDK finds no such device; is it bound to vfio-pci, or misspelt? see docs/dpdk.md",
-                           device->name);
-    dpdk->port = (uint16_t)rte_eth_find_next(0);
-    int error = rte_eth_dev_info_get(dpdk->port, &info);
-    if (!error)
-        error = rte_eth_macaddr_get(dpdk->port, &mac);
-    if (error)
-        return hf_dpdk_refused(device, "tells nothing about itself", error);
-    uint32_t room = RTE_PKTMBUF_HEADROOM + HF_IP_HEAD_BYTES_MAX + device->ip.mtu;
-    room = (room > RTE_MBUF_DEFAULT_BUF_SIZE ? room : RTE_MBUF_DEFAULT_BUF_SIZE) + 63;
-    dpdk->pool = rte_pktmbuf_pool_create("holdfast", HF_DPDK_MBUFS, HF_DPDK_CACHE, 0, (uint16_t)(room / 64 * 64), SOCKET_ID_ANY);
-    if (!dpdk->pool)
-        return hf_net_fail(HF_E_MEMORY, "no memory for the packets of device %s: %s", device->name, rte_strerror(rte_errno));
-    error = hf_dpdk_configure(dpdk, device, &info);
-    if (error)
-        return error;
-    dpdk->listening = true;
-    memcpy(device->ip.mac, mac.addr_bytes, sizeof device->ip.mac);
-    if (strcmp(info.driver_name, "net_tap") == 0)
-        device->ip.mac[5] ^= 1;
-    hf_ip_init(&dpdk->ip, &device->ip);
-    (void)rte_eth_allmulticast_enable(dpdk->port);
-    return 0;
+    struct hf_device devices[HF_NICS_MAX];
+    unsigned count = 0;
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < options->listen_count; i++) {
+        if (hf_carrier_of(options->listen[i]) != HF_CARRIER_DPDK)
+            continue;
+        if (count == HF_NICS_MAX)
+            return hf_net_fail(HF_E_USAGE, "cannot listen on %s: an engine serves at most %d DPDK devices", options->listen[i],
+                               HF_NICS_MAX);
+        int error = hf_device_parse(options->listen[i], &devices[count]);
+        if (error)
+            return error;
+        bytes += hf_nic_memory_bytes(&devices[count++], options->shard_count);
+    }
+    return hf_eal_start(&(struct hf_eal_options){.devices = devices,
+                                                 .device_count = count,
+                                                 .arguments = options->dpdk_arguments,
+                                                 .memory_mib = (unsigned)(bytes >> 20) + HF_DPDK_MEMORY_MIB});
 }
 
 int hf_dpdk_listen(struct hf_transport *transport, const char *address)
 {
     struct hf_dpdk *dpdk = hf_dpdk_of(transport);
     struct hf_device device;
-    if (dpdk->sharing != HF_PORT_ALONE)
-        return hf_net_fail(HF_E_USAGE, "cannot listen on %s: a DPDK device serves one shard; say --shards 1", address);
-    if (dpdk->listening)
-        return hf_net_fail(HF_E_USAGE, "cannot listen on %s: an engine serves one DPDK device", address);
     int error = hf_device_parse(address, &device);
-    if (!error)
-        error = hf_eal_start(&(struct hf_eal_options){.devices = &device, .device_count = 1, .memory_mib = HF_DPDK_MEMORY_MIB});
-    dpdk->eal = error == 0;
-    return error ? error : hf_dpdk_open(dpdk, &device);
+    struct hf_dpdk_end *end = error || dpdk->end_count == HF_NICS_MAX ? NULL : calloc(1, sizeof *end);
+    if (error)
+        return error;
+    if (!end)
+        return hf_net_fail(HF_E_MEMORY, "no memory to listen on %s", address);
+    error = hf_nic_join(&device, dpdk->shard, dpdk->shards, &end->nic);
+    if (error) {
+        free(end);
+        return error;
+    }
+    struct hf_ip_options options = end->nic->device.ip;
+    options.port = (uint16_t)(options.port + dpdk->shard);
+    hf_ip_init(&end->ip, &options);
+    dpdk->ends[dpdk->end_count++] = end;
+    return 0;
 }
 
 static const struct hf_transport_ops hf_dpdk_ops = {
@@ -384,12 +531,16 @@ static const struct hf_transport_ops hf_dpdk_ops = {
     .wait = hf_dpdk_wait,
     .watch = hf_dpdk_watch,
     .port = hf_dpdk_port,
-    .stop_accepting = hf_dpdk_nothing,
-    .tick = hf_dpdk_nothing,
+    .stop_accepting = hf_dpdk_stop_accepting,
+    .tick = hf_dpdk_tick,
+    .count = hf_dpdk_count,
 };
 
 int hf_dpdk_create(const struct hf_transport_options *options, struct hf_transport **out)
 {
+    int error = hf_dpdk_transports == 0 ? hf_dpdk_start(options) : 0;
+    if (error)
+        return error;
     struct hf_dpdk *dpdk = calloc(1, sizeof *dpdk);
     uint32_t *queue = calloc(options->connections->count, sizeof *queue);
     if (!dpdk || !queue) {
@@ -397,9 +548,11 @@ int hf_dpdk_create(const struct hf_transport_options *options, struct hf_transpo
         free(queue);
         return hf_net_fail(HF_E_MEMORY, "no memory for a transport");
     }
+    hf_dpdk_transports++;
     dpdk->transport = (struct hf_transport){&hf_dpdk_ops, options->outbox, options->connections, options->status,
                                             .carrier = HF_CARRIER_DPDK};
-    dpdk->sharing = options->sharing;
+    dpdk->shard = options->sharing == HF_PORT_ALONE ? 0 : options->shard;
+    dpdk->shards = options->sharing == HF_PORT_ALONE ? 1 : options->shard_count;
     dpdk->queue = queue;
     *out = &dpdk->transport;
     return 0;

@@ -22,6 +22,19 @@ class Memif(EndTest):
         run('ip', 'link', 'set', 'hf1', 'up')
         return bridge
 
+    def test_several_shards_share_a_device_that_has_one_queue(self):
+        engine = self.start_on_memif(shards=3)
+        self.stock(engine, 4, 1000000)
+        self.connect_bridge()
+        self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', '10.9.0.2'))
+        for address in ('udp://10.9.0.2:7000', 'udp://10.9.0.2:7002', 'udp://[fd00:9::2]:7001'):
+            self.load(address)
+        self.audit_clean(engine)
+        shards = self.tool(engine, 'status')['shards']
+        for shard in shards:
+            self.assertGreater(shard['net']['datagrams_in'], 0, shards)
+        self.assertEqual(engine.stop(), 0)
+
     def load(self, address, *options):
         found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8,
                          *options)

@@ -14,8 +14,8 @@ FOUR, SIX = 'udp://10.9.0.2:7000', 'udp://[fd00:9::2]:7000'
 
 
 class Tap(EndTest):
-    def start_on_tap(self, device=DEVICE):
-        engine = self.start('--listen', device, '--insecure-listen')
+    def start_on_tap(self, device=DEVICE, **more):
+        engine = self.start('--listen', device, '--insecure-listen', **more)
         run('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'hf0')
         run('ip', 'address', 'add', 'fd00:9::1/64', 'dev', 'hf0', 'nodad')
         run('ip', 'link', 'set', 'hf0', 'up')
@@ -65,8 +65,18 @@ class Tap(EndTest):
         self.refused_start(2, "'vlan'", options=('--listen', DEVICE + '&vlan=4095', '--insecure-listen'))
         self.refused_start(2, '--insecure-listen', options=('--listen', DEVICE))
 
-    def test_several_shards_are_refused_until_a_device_can_serve_them(self):
-        self.refused_start(2, '--shards 1', options=('--listen', DEVICE, '--insecure-listen'), shards=2)
+    def test_several_shards_have_a_queue_each_and_hand_on_what_is_anothers(self):
+        engine = self.start_on_tap(shards=2)
+        self.stock(engine, 4, 1000000)
+        for address in (FOUR, 'udp://10.9.0.2:7001', 'udp://[fd00:9::2]:7001'):
+            self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', '10.9.0.2'))
+            found = run_tool(address, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8)
+            self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
+        self.audit_clean(engine)
+        shards = self.tool(engine, 'status')['shards']
+        for shard in shards:
+            self.assertGreater(shard['net']['datagrams_in'], 0, shards)
+        self.assertEqual(engine.stop(), 0)
 
     def test_a_device_that_is_not_there_is_refused(self):
         missing = DEVICE.replace('net_tap0,iface=hf0', 'net_af_packet0,iface=none')
