@@ -1,5 +1,7 @@
 #include "server/log_line.h"
 
+#include "ring/atomics.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -10,7 +12,8 @@ enum { LINE_BYTES = 4096 };
 
 /* Room behind every field for what closes a line. */
 static const char closing[] = "}\n";
-static enum hf_log_level level_least = HF_LEVEL_INFO;
+/* An enum hf_log_level. */
+static struct hf_atomic_u32 level_least = {HF_LEVEL_INFO};
 
 struct line {
     char *at, *end; /* end leaves room for `closing` */
@@ -18,7 +21,12 @@ struct line {
 
 void hf_log_line_set_level(enum hf_log_level level)
 {
-    level_least = level;
+    hf_store_relaxed_u32(&level_least, level);
+}
+
+enum hf_log_level hf_log_line_level(void)
+{
+    return (enum hf_log_level)hf_load_relaxed_u32(&level_least);
 }
 
 static bool put(struct line *line, const char *text, size_t bytes)
@@ -146,7 +154,7 @@ size_t hf_log_line_format(char *out, size_t bytes, uint64_t time_ns, enum hf_log
 
 void hf_log_line_write(enum hf_log_level level, const char *message, const struct hf_log_line_field *fields, unsigned count)
 {
-    if (level < level_least)
+    if (level < hf_log_line_level())
         return;
     char out[LINE_BYTES];
     struct timespec now;

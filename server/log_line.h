@@ -54,8 +54,9 @@ static inline struct hf_log_line_field hf_field_hex(const char *key, uint64_t nu
     return (struct hf_log_line_field){key, HF_FIELD_HEX, {.number = number}};
 }
 
-/* Lines below `level` are left out from now on; called before threads start. */
+/* Lines below `level` are left out from now on. Any thread. */
 void hf_log_line_set_level(enum hf_log_level level);
+enum hf_log_level hf_log_line_level(void);
 
 /* Writes one line to stderr. fields may be NULL when count is 0. A failed write is ignored: there is nowhere else to say it. */
 void hf_log_line_write(enum hf_log_level level, const char *message, const struct hf_log_line_field *fields, unsigned count);

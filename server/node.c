@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -363,6 +364,25 @@ static uint64_t control_now_ns(void *context)
     return hf_engine_time_now(&((struct hf_node *)context)->time);
 }
 
+/* The thread that waits for SIGTERM ends the node. */
+static void control_drain(void *context)
+{
+    (void)context;
+    kill(getpid(), SIGTERM);
+}
+
+static int control_log_level(void *context, int level)
+{
+    enum hf_log_level before = hf_log_line_level();
+    (void)context;
+    if (level >= HF_LEVEL_DEBUG && level <= HF_LEVEL_WARN && level != (int)before) {
+        hf_log_line_set_level((enum hf_log_level)level);
+        hf_log_line_write(HF_LEVEL_WARN, "log level changed",
+                          (struct hf_log_line_field[]){hf_field_number("from", before), hf_field_number("to", (uint64_t)level)}, 2);
+    }
+    return (int)before;
+}
+
 /* Where its threads may run: where no shard is pinned. False: anywhere. */
 static bool control_cpus(const struct hf_node *node, cpu_set_t *out)
 {
@@ -387,6 +407,8 @@ static int make_control(struct hf_node *node)
         .shard_count = node->shard_count,
         .partitions = node->partitions,
         .now_ns = control_now_ns,
+        .drain = control_drain,
+        .log_level = control_log_level,
         .context = node,
     };
     if (node->options.control_count == 0)
@@ -509,8 +531,8 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
     node->options = *options;
     node->shard_count = options->shards;
     fill_world(node);
-    int code = open_log(node, error, error_bytes);
     struct hf_cycles_mark began = hf_cycles_mark();
+    int code = open_log(node, error, error_bytes);
     if (code == 0)
         code = recover(node, error, error_bytes);
     if (code == 0)
@@ -520,10 +542,10 @@ int hf_node_start(struct hf_node *node, const struct hf_server_options *options,
         return code;
     }
     place_shards(node);
-    code = make_control(node);
     node->ns_per_cycle = hf_cycles_rate(&began);
     for (unsigned i = 0; i < node->shard_count; i++)
         node->shards[i]->stages.ns_per_cycle = node->ns_per_cycle;
+    code = make_control(node);
     if (code == 0)
         code = start_threads(node);
     if (code != 0) {

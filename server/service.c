@@ -117,6 +117,10 @@ static uint64_t serve_walk(struct hf_service *service, const struct hf_task *tas
     uint64_t ended = clock->monotonic_ns(clock->context);
     set_next_walk(service, began, ended);
     audit.held_ns = ended - began;
+    hf_log_line_write(HF_LEVEL_DEBUG, "every shard stood still for a walk",
+                      (struct hf_log_line_field[]){hf_field_number("opcode", task->command->opcode),
+                                                   hf_field_number("held_us", audit.held_ns / 1000), hf_field_number("position", position)},
+                      3);
     answer_plain(task, HF_OK);
     if (task->command->opcode == HF_AUDIT)
         *(struct hf_audit_item *)item_of(task, sizeof audit) = audit;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 struct items {
@@ -39,6 +40,15 @@ static void add_version(struct items *items)
     }
 }
 
+/* Of the file system where the log lies; 0: not known. */
+static uint64_t free_bytes(const struct hf_node *node)
+{
+    struct statvfs at;
+    if (node->world.disk || statvfs(node->options.data, &at) != 0)
+        return 0;
+    return (uint64_t)at.f_bavail * at.f_frsize;
+}
+
 static void add_log(struct items *items, const struct hf_node *node, const struct hf_executor_counters *sum)
 {
     struct hf_log_status log;
@@ -47,6 +57,8 @@ static void add_log(struct items *items, const struct hf_node *node, const struc
     add(items, "durable_position", log.durable);
     add(items, "term", node->term);
     add(items, "log.bytes", log.bytes);
+    add(items, "log.lag_bytes", log.position > log.durable ? log.position - log.durable : 0);
+    add(items, "log.free_bytes", free_bytes(node));
     add(items, "log.segments", log.segments);
     add(items, "log.records", log.records);
     add(items, "log.bytes_per_order", sum->granted ? sum->granted_bytes / sum->granted : 0);

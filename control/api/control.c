@@ -62,7 +62,7 @@ static void hf_control_answered(struct hf_grpc_task *task)
     const struct hf_verb *verb = item->verb;
     if (!hf_grpc_ended(call)) {
         uint16_t result = item->answer->result;
-        if (result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
+        if (verb->any_result || result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
             verb->answer(call, item->command, item->answer);
         else
             hf_refuse_answer(call, item->command, item->answer);
@@ -93,6 +93,10 @@ static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage
     const struct hf_verb *verb = hf_control_verb(service, hf_grpc_path(call));
     struct hf_draft draft;
     hf_grpc_set_user(call, control);
+    if (verb->act) {
+        verb->act(call, &control->options, message);
+        return;
+    }
     hf_draft_begin(&draft, control->scratch, control->options.now_ns(control->options.context), 0);
     verb->ask(&draft, message);
     if (draft.result != HF_OK) {

@@ -19,6 +19,9 @@ struct hf_control_options {
     bool pinned;                       /* `cpus` counts: the only ones where its threads run */
     cpu_set_t cpus;                    /* those without a shard */
     uint64_t (*now_ns)(void *context); /* engine time; any thread */
+    void (*drain)(void *context);      /* ends the node as SIGTERM does, without waiting for it; NULL: nobody can. Any thread */
+    /* Of the log on stderr: 0 debug, 1 info, 2 warn; less than 0: as it is. Returns the one before; any thread. */
+    int (*log_level)(void *context, int level);
     void *context;
 };
 

@@ -7,11 +7,16 @@
 #include "control/api/draft.h"
 #include "control/api/exchange.h"
 
+struct hf_control_options;
+
 struct hf_verb {
     const char *method; /* as in the service's descriptor */
     void (*ask)(struct hf_draft *draft, const ProtobufCMessage *request);
     /* Sends the message of an answer with result OK (or NOT_APPLIED). */
     void (*answer)(struct hf_grpc_call *call, const struct hf_command *command, const struct hf_answer *answer);
+    /* Instead of both: answers at once, without a command. */
+    void (*act)(struct hf_grpc_call *call, const struct hf_control_options *options, const ProtobufCMessage *request);
+    bool any_result; /* `answer` also gets what says no */
 };
 
 /* A service and its rows. */

@@ -24,7 +24,8 @@ SERVICES = {
     'Inventory': (inventory_pb2, {'Receive': 'CellReceipt', 'Adjust': 'CellReceipt', 'Set': 'CellReceipt', 'GetCell': 'Cell'}),
     'Orders': (orders_pb2, {'PlaceOrder': 'OrderReceipt', 'GetOrder': 'Order', 'SettleOrder': 'OrderReceipt', 'CancelOrder': 'OrderReceipt',
                             'ExtendOrder': 'OrderReceipt', 'ShipOrder': 'OrderReceipt', 'ReportPayment': 'OrderReceipt'}),
-    'Admin': (admin_pb2, {'Status': 'StatusResponse', 'Digest': 'DigestResponse', 'Audit': 'AuditResponse'}),
+    'Admin': (admin_pb2, {method: method + 'Response' for method in ('Status', 'Shards', 'Stalls', 'Log', 'Digest', 'Audit', 'Drain',
+                                                                     'SetLogLevel', 'Welcome', 'Execute')}),
 }
 
 
@@ -51,7 +52,7 @@ class Shop:
         return self.PlaceOrder(id=order, customer=1, channel='WEB', lines=[line], **fields)
 
 
-class ApiTest(harness.EndTest):
+class ShopTest(harness.EndTest):
     def begin(self, *options, target=None, stock=10, **more):
         engine = self.start(*options, **more)
         shop = self.shop(engine, target)
@@ -80,6 +81,8 @@ class ApiTest(harness.EndTest):
         details['pairs'] = {pair.key: pair.value for pair in info.metadata}
         return details
 
+
+class ApiTest(ShopTest):
     def test_a_shop_places_settles_ships_and_reads_an_order(self):
         _, shop = self.begin()
         placed = shop.place('apple', 2, ttl_ms=60000)
