@@ -21,6 +21,7 @@ static void hf_ask_put_sku(struct hf_draft *draft, const ProtobufCMessage *messa
     hf_ask_sku(draft, HF_DEFINE_SKU, request->sku, 0, 0);
     hf_draft_id(draft, "command_id", request->command_id);
     hf_draft_text(draft, HF_EXT_NAME, "name", request->name, HF_NAME_TEXT_MAX);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_define_location(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -30,6 +31,7 @@ static void hf_ask_define_location(struct hf_draft *draft, const ProtobufCMessag
     draft->command->arg = request->location;
     hf_draft_id(draft, "command_id", request->command_id);
     hf_draft_text(draft, HF_EXT_NAME, "name", request->name, HF_NAME_TEXT_MAX);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_set_policy(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -48,6 +50,7 @@ static void hf_ask_set_policy(struct hf_draft *draft, const ProtobufCMessage *me
     draft->command->body.policy.safety_stock = policy->safety_stock;
     draft->command->body.policy.opens_ms = policy->opens_ms;
     draft->command->body.policy.closes_ms = policy->closes_ms;
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_get_sku(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -88,6 +91,7 @@ static void hf_ask_receive(struct hf_draft *draft, const ProtobufCMessage *messa
     hf_ask_sku(draft, HF_RECEIVE, request->sku, request->location, request->quantity);
     hf_draft_id(draft, "command_id", request->command_id);
     draft->command->arg = hf_ask_bucket(draft, request->bucket);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_adjust(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -101,6 +105,7 @@ static void hf_ask_adjust(struct hf_draft *draft, const ProtobufCMessage *messag
     if (request->reason[0] == '\0')
         hf_draft_fail(draft, HF_BAD_EXTENSION, "reason", "is missing");
     hf_draft_text(draft, HF_EXT_REASON, "reason", request->reason, HF_DRAFT_TEXT_MAX);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_set(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -119,6 +124,7 @@ static void hf_ask_set(struct hf_draft *draft, const ProtobufCMessage *message)
         command->body.stock.source = request->source->source;
         command->body.stock.sequence = request->source->sequence;
     }
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_get_cell(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -135,7 +141,7 @@ static bool hf_answer_receipt(struct hf_grpc_call *call, const struct hf_command
                               Holdfast__V1__Receipt *out)
 {
     holdfast__v1__receipt__init(out);
-    out->id = hf_answer_id(call, command->id);
+    out->id = hf_answer_id(call, hf_answer_command_id(answer, command));
     out->repeated = (answer->flags & HF_ANSWER_REPEATED) != 0;
     out->durable = (answer->flags & HF_ANSWER_ASYNC) == 0;
     out->position = answer->position;

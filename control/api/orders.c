@@ -29,6 +29,7 @@ static void hf_ask_place(struct hf_draft *draft, const ProtobufCMessage *message
         hf_draft_fail(draft, HF_UNKNOWN_CHANNEL, "channel", "there is no such channel; WEB exists from the start");
     if ((unsigned)request->mode > HOLDFAST__V1__PLACE_MODE__PLACE_MODE_ALL_OR_NOTHING)
         hf_draft_fail(draft, HF_BAD_ARGUMENT, "mode", "there is no such mode");
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_get_order(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -52,6 +53,7 @@ static void hf_ask_settle(struct hf_draft *draft, const ProtobufCMessage *messag
     hf_ask_verb(draft, HF_SETTLE, request->id, request->command_id);
     hf_draft_money(draft, request->amount, request->currency);
     hf_draft_text(draft, HF_EXT_PAYMENT_REFERENCE, "payment_reference", request->payment_reference, HF_DRAFT_TEXT_MAX);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_cancel(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -59,6 +61,7 @@ static void hf_ask_cancel(struct hf_draft *draft, const ProtobufCMessage *messag
     const Holdfast__V1__CancelOrderRequest *request = (const Holdfast__V1__CancelOrderRequest *)(const void *)message;
     hf_ask_verb(draft, HF_CANCEL, request->id, request->command_id);
     hf_draft_text(draft, HF_EXT_REASON, "reason", request->reason, HF_DRAFT_TEXT_MAX);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_extend(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -66,12 +69,14 @@ static void hf_ask_extend(struct hf_draft *draft, const ProtobufCMessage *messag
     const Holdfast__V1__ExtendOrderRequest *request = (const Holdfast__V1__ExtendOrderRequest *)(const void *)message;
     hf_ask_verb(draft, HF_EXTEND, request->id, request->command_id);
     draft->command->arg = request->ttl_ms;
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_ship(struct hf_draft *draft, const ProtobufCMessage *message)
 {
     const Holdfast__V1__ShipOrderRequest *request = (const Holdfast__V1__ShipOrderRequest *)(const void *)message;
     hf_ask_verb(draft, HF_SHIP, request->id, request->command_id);
+    hf_draft_request_id(draft, request->request_id);
 }
 
 static void hf_ask_report(struct hf_draft *draft, const ProtobufCMessage *message)
@@ -81,6 +86,7 @@ static void hf_ask_report(struct hf_draft *draft, const ProtobufCMessage *messag
     hf_draft_money(draft, request->amount, request->currency);
     draft->command->arg = request->intent;
     draft->command->body.verb.status = (unsigned)request->outcome <= UINT8_MAX ? (uint8_t)request->outcome : 0;
+    hf_draft_request_id(draft, request->request_id);
 }
 
 /* ---- answers ---- */
@@ -89,8 +95,9 @@ static void hf_answer_order_receipt(struct hf_grpc_call *call, const struct hf_c
 {
     Holdfast__V1__OrderReceipt out = HOLDFAST__V1__ORDER_RECEIPT__INIT;
     Holdfast__V1__Receipt receipt = HOLDFAST__V1__RECEIPT__INIT;
-    out.id = hf_answer_id(call, command->opcode == HF_PLACE ? command->id : command->body.verb.order);
-    receipt.id = hf_answer_id(call, command->id);
+    struct hf_id id = hf_answer_command_id(answer, command);
+    out.id = hf_answer_id(call, command->opcode == HF_PLACE ? id : command->body.verb.order);
+    receipt.id = hf_answer_id(call, id);
     if (!out.id || !receipt.id) {
         hf_answer_no_memory(call);
         return;
