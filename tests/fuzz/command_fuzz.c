@@ -87,12 +87,15 @@ static struct hf_line *add_line(struct hf_command *command, struct hf_sku sku, u
 static void add_extension(struct shop *shop, uint16_t type)
 {
     struct hf_command *command = command_of(shop);
-    uint16_t bytes = fuzz_take8(&shop->in) % 60, padded = (uint16_t)((4u + bytes + 7u) & ~7u);
+    uint16_t bytes = fuzz_take8(&shop->in) % 60, fill = (uint16_t)('a' + bytes % 3);
+    if (type == HF_EXT_IDEMPOTENCY_KEY && bytes < 56)
+        bytes = sizeof(struct hf_request_key);
+    uint16_t padded = (uint16_t)((4u + bytes + 7u) & ~7u);
     uint8_t *at = (uint8_t *)command + command->length;
     memset(at, 0, padded);
     memcpy(at, &type, sizeof type);
     memcpy(at + 2, &bytes, sizeof bytes);
-    memset(at + 4, 'a' + bytes % 3, bytes);
+    memset(at + 4, fill, bytes);
     command->ext_bytes = (uint16_t)(command->ext_bytes + padded);
     command->length += padded;
 }
@@ -396,7 +399,8 @@ static void check_counts(const struct shop *shop, const struct hf_engine *engine
                                            [HF_TABLE_LINES] = o->lines_max,
                                            [HF_TABLE_COMMAND_IDS] = o->command_ids_max,
                                            [HF_TABLE_LIMITS] = o->limits_max,
-                                           [HF_TABLE_LOCATIONS] = LOCATIONS_MAX};
+                                           [HF_TABLE_LOCATIONS] = LOCATIONS_MAX,
+                                           [HF_TABLE_REQUEST_KEYS] = o->request_keys_max};
     for (unsigned table = HF_TABLE_SKUS; table < HF_TABLE_COUNT; table++)
         FUZZ_CHECK(quota->left[table] >= 0 && (uint64_t)quota->left[table] + hf_engine_rows(engine, table) == most[table]);
 }
@@ -409,7 +413,8 @@ static struct hf_quota quota_of(const struct hf_engine_options *o)
                                       [HF_TABLE_LINES] = (int64_t)o->lines_max,
                                       [HF_TABLE_COMMAND_IDS] = (int64_t)o->command_ids_max,
                                       [HF_TABLE_LIMITS] = (int64_t)o->limits_max,
-                                      [HF_TABLE_LOCATIONS] = LOCATIONS_MAX}};
+                                      [HF_TABLE_LOCATIONS] = LOCATIONS_MAX,
+                                      [HF_TABLE_REQUEST_KEYS] = (int64_t)o->request_keys_max}};
 }
 
 static void check_audit(const struct hf_engine *engine)
@@ -455,6 +460,7 @@ static void open_shop(struct shop *shop)
                                                .lines_max = rows[sizes >> 4 & 3] * 2,
                                                .command_ids_max = rows[sizes >> 6] * 8,
                                                .limits_max = rows[shape >> 2 & 3],
+                                               .request_keys_max = rows[shape >> 2 & 3],
                                                .retention_ns = (uint64_t)(1 + (shape >> 4)) * 10000 * MS_NS,
                                                .key = {0x1234, 0x5678}};
     FUZZ_CHECK(hf_engine_create(&shop->options, &shop->engine) == 0);

@@ -303,6 +303,7 @@ static void open_engine(struct seen *seen, uint32_t partitions)
                                         .lines_max = 50,
                                         .command_ids_max = 50,
                                         .limits_max = 50,
+                                        .request_keys_max = 50,
                                         .retention_ns = 1000000000};
     FUZZ_CHECK(hf_engine_create(&options, &seen->engine) == 0);
     for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
