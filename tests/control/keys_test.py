@@ -1,4 +1,4 @@
-"""Writes under a request id of the client's: one effect and the first answer, whatever id they have, also when the engine is killed at any step."""
+"""Writes under a request id: one effect and the first answer, whatever id they have, also when the engine is killed at any step."""
 
 import random
 import statistics

@@ -179,7 +179,7 @@ class BadInput(harness.EndTest):
     # ---- commands ----
 
     def test_an_unknown_opcode(self):
-        for opcode in (0, 0x100, 0x104, 0x307, 0x405, 0x505, 0x601, 0x602, 0x603, 0x604, 0xffff):
+        for opcode in (0, 0x100, 0x104, 0x307, 0x405, 0x505, 0x601, 0x602, 0x603, 0x604, 0x605, 0xffff):
             with self.subTest(opcode=hex(opcode)):
                 self.refused_command(p.command(opcode, self.client.fresh('GOOD')), 'UNKNOWN_OPCODE')
 

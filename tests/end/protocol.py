@@ -14,7 +14,7 @@ RECEIVE, ADJUST, SET = 0x201, 0x202, 0x203
 PLACE, EXTEND, SETTLE, PAYMENT_RESULT, SHIP, CANCEL = range(0x301, 0x307)
 GET_ORDER, GET_CELL, GET_SKU, LIST_LOCATIONS = range(0x401, 0x405)
 STATUS, DIGEST, AUDIT, FOLLOW = range(0x501, 0x505)
-EXPIRE, MARK, FORGET, PURGE_LIMITS = range(0x601, 0x605)
+EXPIRE, MARK, FORGET, PURGE_LIMITS, PURGE_KEYS = range(0x601, 0x606)
 
 FORCE, EXPECT_VERSION, SOURCE, STALE_OK = 1, 2, 4, 8
 REPEATED, ASYNC, MORE = 1, 2, 4
@@ -30,7 +30,8 @@ RESULTS = {
     50: 'STALE_VERSION', 51: 'NOT_APPLIED', 52: 'BELOW_ZERO', 53: 'OVERFLOW', 54: 'UNKNOWN_INTENT', 55: 'AMOUNT_MISMATCH',
     56: 'REFUND_DUE', 57: 'NOT_FOUND', 58: 'NOT_RETAINED', 59: 'LOG_DAMAGED',
 }
-TABLES = {1: '--max-skus', 2: '--max-cells', 3: '--max-orders', 4: '--max-lines', 5: '--max-command-ids', 6: '--max-limits'}
+TABLES = {1: '--max-skus', 2: '--max-cells', 3: '--max-orders', 4: '--max-lines', 5: '--max-command-ids', 6: '--max-limits',
+          8: '--max-request-keys'}
 ORDER_STATES = ('NONE', 'HELD', 'CONFIRMED', 'CLOSED', 'CANCELLED', 'EXPIRED')
 PAYMENT_STATES = ('NONE', 'AUTHORISED', 'CAPTURE_PENDING', 'CAPTURED', 'FAILED', 'VOIDED', 'REFUND_DUE', 'REFUNDED', 'PARTIALLY_REFUNDED',
                   'UNKNOWN')

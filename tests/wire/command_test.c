@@ -3,10 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "wire/answer.h"
 #include "wire/command_check.h"
+#include "wire/request_key.h"
 
 static uint8_t memory[HF_COMMAND_BYTES_MAX + 64] __attribute__((aligned(8)));
 static struct hf_command *const command = (struct hf_command *)(void *)memory;
@@ -135,8 +137,8 @@ static void another_version_is_bad_version(void **state)
 static void opcodes_without_a_meaning_and_the_engines_own_are_unknown(void **state)
 {
     (void)state;
-    static const uint16_t opcodes[] = {0,      0x0100,    0x0104,  0x0204,    0x0300,          0x0307, 0x0405,
-                                       0x0505, HF_EXPIRE, HF_MARK, HF_FORGET, HF_PURGE_LIMITS, 0x0701, 0xffff};
+    static const uint16_t opcodes[] = {0,         0x0100,  0x0104,    0x0204,          0x0300,        0x0307, 0x0405, 0x0505,
+                                       HF_EXPIRE, HF_MARK, HF_FORGET, HF_PURGE_LIMITS, HF_PURGE_KEYS, 0x0606, 0x0701, 0xffff};
     for (size_t i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++) {
         make_place(1);
         command->opcode = opcodes[i];
@@ -270,6 +272,77 @@ static void the_digest_is_the_same_for_ever(void **state)
     assert_true(hf_command_digest(command) == 0x67465506bedc43afull);
 }
 
+static void a_request_key_has_16_bytes_and_writes_alone_have_one(void **state)
+{
+    (void)state;
+    struct hf_request_key key = {{0, 0}};
+    for (uint16_t bytes = 0; bytes < 40; bytes++) {
+        make_place(1);
+        add_extension(HF_EXT_IDEMPOTENCY_KEY, "0123456789abcdef0123456789abcdef01234567", bytes);
+        expect(bytes == 16 ? HF_OK : HF_BAD_EXTENSION, 0);
+    }
+    make_place(1);
+    add_extension(HF_EXT_ACTOR, "somebody with a longer name", 27);
+    assert_false(hf_command_request_key(command, &key));
+    add_extension(HF_EXT_IDEMPOTENCY_KEY, "0123456789abcdef", 16);
+    assert_true(hf_command_request_key(command, &key));
+    assert_memory_equal(&key, "0123456789abcdef", 16);
+    command->opcode = HF_GET_CELL;
+    assert_false(hf_command_request_key(command, &key));
+    command->opcode = HF_EXPIRE;
+    assert_false(hf_command_request_key(command, &key));
+}
+
+/* Python: hashlib.sha256(text).hexdigest()[:32]. */
+static void request_keys_are_sha256_cut_short(void **state)
+{
+    (void)state;
+    char text[256];
+    memset(text, 'a', sizeof text);
+    static const struct {
+        size_t bytes; /* of 'a' */
+        const char *digest;
+    } vectors[] = {{0, "e3b0c44298fc1c149afbf4c8996fb924"},   {1, "ca978112ca1bbdcafac231b39a23dc4d"},
+                   {55, "9f4390f8d30c2dd92ec9f095b65e2b9a"},  {56, "b35439a4ac6f0948b6d6f9e3c6af0f5f"},
+                   {63, "7d3e74a05d7db15bce4ad9ec0658ea98"},  {64, "ffe054fe7ae0cb6dc65c3af9b61d5209"},
+                   {119, "31eba51c313a5c08226adf18d4a359cf"}, {120, "2f3d335432c70b580af0e8e1b3674a7c"},
+                   {128, "6836cf13bac400e9105071cd6af47084"}, {255, "b0f3323e7a3cad8ae6778340cc2a17ae"}};
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        struct hf_request_key key = hf_request_key_of(text, vectors[i].bytes);
+        uint8_t bytes[16];
+        char hex[33];
+        memcpy(bytes, &key, sizeof bytes);
+        for (unsigned k = 0; k < 16; k++)
+            snprintf(hex + 2 * k, 3, "%02x", bytes[k]);
+        assert_string_equal(hex, vectors[i].digest);
+    }
+    struct hf_request_key abc = hf_request_key_of("abc", 3);
+    assert_int_equal(hf_request_key_route(&abc), 0x8232);
+}
+
+static void a_repeat_by_key_has_room_for_the_first_id(void **state)
+{
+    (void)state;
+    static const uint16_t opcodes[] = {HF_DEFINE_SKU, HF_DEFINE_LOCATION, HF_DEFINE_POLICY,  HF_RECEIVE, HF_ADJUST, HF_SET,
+                                       HF_EXTEND,     HF_SETTLE,          HF_PAYMENT_RESULT, HF_SHIP,    HF_CANCEL};
+    for (size_t i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++) {
+        make_place(1);
+        command->opcode = opcodes[i];
+        uint32_t plain = hf_answer_bytes_max(command);
+        add_extension(HF_EXT_IDEMPOTENCY_KEY, "0123456789abcdef", 16);
+        assert_int_equal(hf_answer_bytes_max(command), plain + sizeof(struct hf_id));
+    }
+    make_place(1);
+    assert_true(hf_answer_bytes_max(command) >= sizeof(struct hf_answer) + sizeof(struct hf_id));
+    struct {
+        struct hf_answer answer;
+        struct hf_id id;
+    } keyed = {{.length = sizeof keyed, .flags = HF_ANSWER_REPEATED | HF_ANSWER_KEYED}, {1, 2}};
+    assert_true(hf_id_equal(hf_answer_command_id(&keyed.answer, command), keyed.id));
+    keyed.answer.flags = HF_ANSWER_REPEATED;
+    assert_true(hf_id_equal(hf_answer_command_id(&keyed.answer, command), command->id));
+}
+
 static void every_answer_has_a_bound_that_fits_a_frame(void **state)
 {
     (void)state;
@@ -296,6 +369,9 @@ int main(void)
         cmocka_unit_test(the_digest_ignores_the_trace_alone),
         cmocka_unit_test(the_digest_differs_with_every_byte_that_means_something),
         cmocka_unit_test(the_digest_is_the_same_for_ever),
+        cmocka_unit_test(a_request_key_has_16_bytes_and_writes_alone_have_one),
+        cmocka_unit_test(request_keys_are_sha256_cut_short),
+        cmocka_unit_test(a_repeat_by_key_has_room_for_the_first_id),
         cmocka_unit_test(every_answer_has_a_bound_that_fits_a_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
