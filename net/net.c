@@ -691,3 +691,14 @@ void hf_net_status(const struct hf_net *net, struct hf_net_status *out)
     out->connections = net->connections.count - net->connections.free_count;
     out->requests_in_flight = net->requests.in_flight;
 }
+
+unsigned hf_net_device_counters(struct hf_net_counter *out, unsigned max)
+{
+#ifdef HF_DPDK
+    return hf_dpdk_counters(out, max);
+#else
+    (void)out;
+    (void)max;
+    return 0;
+#endif
+}

@@ -126,4 +126,13 @@ struct hf_net_status {
 };
 void hf_net_status(const struct hf_net *net, struct hf_net_status *out);
 
+struct hf_net_counter {
+    char name[40];
+    uint64_t value;
+};
+
+/* What the process's DPDK devices say of themselves: link, queues, packet memory and the drivers' own counters, named devices.N.WHAT in the
+ * order of their addresses. Fills out[] with at most `max`, and returns how many. One thread at a time, while their ports are there. */
+unsigned hf_net_device_counters(struct hf_net_counter *out, unsigned max);
+
 #endif

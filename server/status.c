@@ -7,6 +7,8 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+enum { DEVICE_COUNTERS_MAX = 400 };
+
 struct items {
     struct hf_answer *answer;
     uint32_t shard;
@@ -23,7 +25,7 @@ static void add(struct items *items, const char *name, uint64_t value)
     }
     struct hf_counter_item *item = (struct hf_counter_item *)(void *)((uint8_t *)answer + answer->length);
     *item = (struct hf_counter_item){.shard = items->shard, .value = value};
-    snprintf(item->name, sizeof item->name, "%s", name);
+    snprintf(item->name, sizeof item->name, "%.39s", name);
     answer->length += (uint32_t)sizeof *item;
     answer->item_count++;
 }
@@ -225,6 +227,43 @@ static void add_net(struct items *items, const struct hf_net_status *net)
     add(items, "net.answers_too_large", net->answers_too_large);
 }
 
+/* Of DPDK devices, so that all that came in and did not is to be found. */
+static void add_packets(struct items *items, const struct hf_net_packets *packets)
+{
+    if (packets->in == 0 && packets->out == 0)
+        return;
+    add(items, "packets.in", packets->in);
+    add(items, "packets.datagrams", packets->datagrams);
+    add(items, "packets.arp_answered", packets->arp_answered);
+    add(items, "packets.neighbour_answered", packets->neighbour_answered);
+    add(items, "packets.echo_answered", packets->echo_answered);
+    add(items, "packets.neighbours_told", packets->neighbours_told);
+    add(items, "packets.not_ours", packets->not_ours);
+    add(items, "packets.malformed", packets->malformed);
+    add(items, "packets.bad_checksum", packets->bad_checksum);
+    add(items, "packets.fragments", packets->fragments);
+    add(items, "packets.unserved", packets->unserved);
+    add(items, "packets.held_back", packets->held_back);
+    add(items, "packets.out", packets->out);
+    add(items, "packets.neighbours_asked", packets->neighbours_asked);
+    add(items, "packets.neighbours_confirmed", packets->neighbours_confirmed);
+    add(items, "packets.no_neighbour", packets->no_neighbour);
+    add(items, "packets.too_long", packets->too_long);
+    add(items, "packets.no_buffer", packets->no_buffer);
+    add(items, "packets.transmit_full", packets->transmit_full);
+    add(items, "packets.handed_on", packets->handed_on);
+    add(items, "packets.handed_on_full", packets->handed_on_full);
+    add(items, "packets.taken_over", packets->taken_over);
+}
+
+static void add_devices(struct items *items)
+{
+    struct hf_net_counter counters[DEVICE_COUNTERS_MAX];
+    unsigned count = hf_net_device_counters(counters, DEVICE_COUNTERS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        add(items, counters[i].name, counters[i].value);
+}
+
 static void add_words(struct items *items, const struct hf_shard_status *status)
 {
     add(items, "words.taken", status->words_taken);
@@ -285,6 +324,7 @@ static void add_shard(struct items *items, const struct hf_node *node, unsigned 
     add_loop(items, &status->counters);
     add_words(items, status);
     add_net(items, &status->net);
+    add_packets(items, &status->net.packets);
     add_results(items, &status->executor);
     add_stages(items, status->stages, node->ns_per_cycle);
 }
@@ -300,6 +340,7 @@ static void add_node(struct items *items, const struct hf_node *node, const stru
     add(items, "replay_us", node->replay_ns / 1000);
     add(items, "time_ms", hf_engine_time_now(&node->time) / 1000000);
     add_memory(items, node, &sums->quotas);
+    add_devices(items);
     add_results(items, &sums->executor);
 }
 

@@ -18,7 +18,8 @@ enum {
     HF_NIC_MBUFS = 8191,         /* of one that hands on */
     HF_NIC_MBUFS_SENDING = 2047, /* of one that only sends */
     HF_NIC_CACHE = 250,
-    HF_NIC_RULES_MAX = 2 * HF_NIC_SHARDS_MAX,
+    HF_NIC_SPARE_BYTES = 256,   /* that drivers want beside a packet */
+    HF_NIC_SAYS_NOTHING = 1600, /* bytes of a frame: less is what every device carries */
 };
 
 static struct hf_nic *hf_nics[HF_NICS_MAX];
@@ -45,7 +46,7 @@ static int hf_nic_refused(const struct hf_nic *nic, const char *what, int error)
 
 static uint32_t hf_nic_room_bytes(const struct hf_device *device)
 {
-    uint32_t room = RTE_PKTMBUF_HEADROOM + HF_IP_HEAD_BYTES_MAX + device->ip.mtu;
+    uint32_t room = RTE_PKTMBUF_HEADROOM + HF_NIC_SPARE_BYTES + device->ip.mtu;
     return ((room > RTE_MBUF_DEFAULT_BUF_SIZE ? room : RTE_MBUF_DEFAULT_BUF_SIZE) + 63) / 64 * 64;
 }
 
@@ -109,10 +110,12 @@ static void hf_nic_empty(struct hf_spsc *ring)
 
 /* ---- What it can, and is asked to ---- */
 
-static struct hf_capabilities hf_nic_capabilities(const struct rte_eth_dev_info *info)
+static struct hf_capabilities hf_nic_capabilities(const struct hf_nic *nic, const struct rte_eth_dev_info *info)
 {
     /* Links of these names are spread over their queues by the kernel. */
     bool kernel = strcmp(info->driver_name, "net_af_packet") == 0 || strcmp(info->driver_name, "net_af_xdp") == 0;
+    uint32_t carried = info->max_rx_pktlen < RTE_ETHER_MIN_LEN ? RTE_ETHER_MIN_LEN : info->max_rx_pktlen;
+    carried -= RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
     return (struct hf_capabilities){
         .rx_queues_max = info->max_rx_queues,
         .tx_queues_max = info->max_tx_queues,
@@ -121,21 +124,15 @@ static struct hf_capabilities hf_nic_capabilities(const struct rte_eth_dev_info 
         .checks_udp = (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_UDP_CKSUM) != 0,
         .sums_ip = (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0,
         .sums_udp = (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0,
-        .unbounded = strcmp(info->driver_name, "net_memif") == 0,
+        .unbounded = nic->device.virtual && info->max_mtu >= HF_IP_MTU_MAX && info->max_rx_pktlen < HF_NIC_SAYS_NOTHING,
         .mtu_min = info->min_mtu,
-        .mtu_max = info->max_rx_pktlen > RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN &&
-                           info->max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN < info->max_mtu &&
-                           strcmp(info->driver_name, "net_memif") == 0
-                       ? info->max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN
-                       : info->max_mtu,
-        .tells_link = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0,
-        .tells_reset = true,
+        .mtu_max = carried < info->max_mtu ? carried : info->max_mtu,
     };
 }
 
 static int hf_nic_plan(struct hf_nic *nic, const struct rte_eth_dev_info *info)
 {
-    const struct hf_capabilities can = hf_nic_capabilities(info);
+    const struct hf_capabilities can = hf_nic_capabilities(nic, info);
     const struct hf_wishes wish = {
         .shards = nic->shards, .queues = nic->device.queues, .mtu = nic->device.ip.mtu, .no_offload = nic->device.no_offload};
     switch (hf_plan_make(&can, &wish, &nic->plan)) {
@@ -160,7 +157,7 @@ static int hf_nic_plan(struct hf_nic *nic, const struct rte_eth_dev_info *info)
         conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf->rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & (RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
     }
-    conf->intr_conf.lsc = can.tells_link;
+    conf->intr_conf.lsc = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
     return 0;
 }
 

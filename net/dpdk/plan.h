@@ -11,12 +11,11 @@
 
 struct hf_capabilities {
     uint32_t rx_queues_max, tx_queues_max;
-    bool spreads;                 /* over its receive queues, by a hash of addresses and ports */
-    bool checks_ip, checks_udp;   /* of what comes in */
-    bool sums_ip, sums_udp;       /* of what leaves */
-    bool unbounded;               /* carries longer packets than it says */
-    uint32_t mtu_min, mtu_max;    /* bytes of an IP packet */
-    bool tells_link, tells_reset; /* by an event */
+    bool spreads;               /* over its receive queues, by a hash of addresses and ports */
+    bool checks_ip, checks_udp; /* of what comes in */
+    bool sums_ip, sums_udp;     /* of what leaves */
+    bool unbounded;             /* carries longer packets than it says */
+    uint32_t mtu_min, mtu_max;  /* bytes of an IP packet */
 };
 
 struct hf_wishes {

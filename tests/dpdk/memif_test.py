@@ -2,7 +2,7 @@
 
 import os
 
-from namespace import Bridge, enter_namespace, run
+from namespace import Bridge, enter_namespace, ping, run
 from harness import EndTest, main, run_tool  # its folder is known by now
 
 
@@ -26,7 +26,7 @@ class Memif(EndTest):
         engine = self.start_on_memif(shards=3)
         self.stock(engine, 4, 1000000)
         self.connect_bridge()
-        self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', '10.9.0.2'))
+        ping('10.9.0.2')
         for address in ('udp://10.9.0.2:7000', 'udp://10.9.0.2:7002', 'udp://[fd00:9::2]:7001'):
             self.load(address)
         self.audit_clean(engine)
@@ -49,7 +49,7 @@ class Memif(EndTest):
         for turn in range(2):
             bridge = self.connect_bridge()
             for address in ('10.9.0.2', 'fd00:9::2'):
-                self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', address))
+                ping(address)
             self.load('udp://10.9.0.2:7000', *(['--acked', acked] if turn else []))
             self.load('udp://[fd00:9::2]:7000')
             bridge.stop()

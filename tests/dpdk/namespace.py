@@ -1,6 +1,10 @@
 """What the tests of devices share: a network of their own, and the other end of a memif."""
 
+import array
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 import sys
 
@@ -30,11 +34,20 @@ def enter_namespace():
     os.execvp('unshare', ['unshare', '--net', *user, sys.executable, *sys.argv])
 
 
+def ping(address, *options, count=3):
+    """Fails unless each is answered, however slow the machine: of several sent at once ping gives up the last too soon."""
+    for _ in range(count):
+        run('ping', '-c', '1', '-W', str(WAIT_S // 2), *options, address)
+
+
 class Bridge:
     """A memif's client end that is an interface of Linux."""
 
-    def __init__(self, socket, interface):
-        self.process = subprocess.Popen([BRIDGE, socket, interface], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    program = BRIDGE
+
+    def __init__(self, *words):
+        """`words`: the memif's socket, the interface."""
+        self.process = subprocess.Popen([self.program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def wait_ready(self):
         if self.process.stdout.readline().strip() != 'ready':
@@ -52,3 +65,24 @@ class Bridge:
             self.process.kill()
             self.process.wait()
             self.process.stdout.close()
+
+
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
+
+
+def send_sums(interface):
+    """Has an interface write the checksums of what leaves by it, which no wire will do for it."""
+    word = array.array('B', struct.pack('II', ETHTOOL_STXCSUM, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack('16sP8x', interface.encode(), word.buffer_info()[0])
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+
+
+def make_cable(ours, theirs, *addresses, mtu=1500):
+    """Two interfaces that are each other's end: ours is the engine's, theirs has addresses of Linux."""
+    run('ip', 'link', 'add', ours, 'mtu', str(mtu), 'type', 'veth', 'peer', 'name', theirs, 'mtu', str(mtu))
+    send_sums(theirs)
+    for address in addresses:
+        run('ip', 'address', 'add', address, 'dev', theirs, *(['nodad'] if ':' in address else []))
+    for interface in (ours, theirs):
+        run('ip', 'link', 'set', interface, 'up')

@@ -6,7 +6,7 @@ Nothing outside the namespace is touched; with it the device is gone.
 import os
 import re
 
-from namespace import enter_namespace, run
+from namespace import enter_namespace, ping, run
 from harness import EndTest, main, run_tool  # its folder is known by now
 
 DEVICE = 'dpdk://net_tap0,iface=hf0?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
@@ -25,8 +25,8 @@ class Tap(EndTest):
         engine = self.start_on_tap()
         run('ip', 'route', 'flush', 'cache')
         for address in ('10.9.0.2', 'fd00:9::2'):
-            self.assertIn('5 received, 0% packet loss', run('ping', '-c', '5', '-i', '0.01', '-W', '10', address))
-        self.assertIn('1 received, 0% packet loss', run('ping', '-c', '1', '-s', '1472', '-M', 'do', '-W', '10', '10.9.0.2'))
+            ping(address, count=5)
+        ping('10.9.0.2', '-s', '1472', '-M', 'do', count=1)
         neighbours = run('ip', 'neighbour', 'show', 'dev', 'hf0')
         for address in ('10.9.0.2', 'fd00:9::2'):
             self.assertRegex(neighbours, re.escape(address) + r' lladdr \S+ (router )?(REACHABLE|DELAY|STALE|PROBE)')
@@ -69,7 +69,7 @@ class Tap(EndTest):
         engine = self.start_on_tap(shards=2)
         self.stock(engine, 4, 1000000)
         for address in (FOUR, 'udp://10.9.0.2:7001', 'udp://[fd00:9::2]:7001'):
-            self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '10', '10.9.0.2'))
+            ping('10.9.0.2')
             found = run_tool(address, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8)
             self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
         self.audit_clean(engine)
