@@ -66,7 +66,6 @@ static int follow(const struct hf_tool *tool, struct hf_tool_call *call, uint64_
 
 static int audit_connected(const struct hf_tool *tool, struct hf_tool_call *call, struct hf_audit_acked *acked, struct hf_audit_live *out)
 {
-    struct hf_client_status status;
     int failed = ask(tool, call, HF_AUDIT, 0);
     if (failed)
         return failed;
@@ -74,8 +73,7 @@ static int audit_connected(const struct hf_tool *tool, struct hf_tool_call *call
         return hf_tool_fail(tool, HF_EXIT_REFUSED, "the engine's answer is of a form this tool does not know");
     memcpy(&out->engine, call->answer + 1, sizeof out->engine);
     out->position = call->answer->position;
-    hf_client_status(call->client, &status);
-    if (hf_audit_create(status.partitions, acked, &out->audit) != 0)
+    if (hf_audit_create(hf_tool_call_partitions(call), acked, &out->audit) != 0)
         return hf_tool_fail(tool, HF_EXIT_REFUSED, "no memory for the audit's tables");
     failed = follow(tool, call, out->position, out->audit);
     if (failed)
@@ -85,11 +83,11 @@ static int audit_connected(const struct hf_tool *tool, struct hf_tool_call *call
 
 int hf_audit_live_run(const struct hf_tool *tool, struct hf_audit_acked *acked, struct hf_audit_live *out)
 {
-    struct hf_tool_call call = {.deadline_ns = deadline_ns};
-    int failed = hf_tool_connect(tool, &call.client);
+    struct hf_tool_call call;
+    int failed = hf_tool_connect(tool, &call);
     if (failed)
         return failed;
-    call.answer = (struct hf_answer *)(void *)call.room;
+    call.deadline_ns = deadline_ns;
     failed = audit_connected(tool, &call, acked, out);
     hf_tool_call_close(&call);
     return failed;

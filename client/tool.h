@@ -11,8 +11,11 @@
 
 enum { HF_EXIT_DONE = 0, HF_EXIT_REFUSED = 1, HF_EXIT_USAGE = 2, HF_EXIT_UNREACHABLE = 3 };
 
+struct hf_control_client;
+
 struct hf_tool {
     const char *server;
+    const char *control; /* instead of `server`; NULL: none was given */
     bool json;
     const char *command; /* for messages: "stock set" */
     const char *usage;
@@ -56,24 +59,44 @@ void hf_tool_answer_keys(json_t *object, const struct hf_answer *answer);
 /* Prints the answer's keys and `more` (taken, may be NULL); 0 for OK, else HF_EXIT_REFUSED with code and advice on stderr. */
 int hf_tool_finish(const struct hf_tool *tool, const struct hf_answer *answer, json_t *more);
 
-/* Connects, or says why not: 0 or HF_EXIT_UNREACHABLE (HF_EXIT_USAGE for a bad address). */
-int hf_tool_connect(const struct hf_tool *tool, struct hf_client **out);
-
-/* One command and its answer. open: connects and lends a command to fill; send: 0 with *answer valid until close, or an exit status after a
- * sentence. */
+/* A connection to an engine's data port, or to its control plane, and one command at a time over it. */
 struct hf_tool_call {
-    struct hf_client *client;
+    struct hf_client *client;          /* one of these two is NULL */
+    struct hf_control_client *control; /* commands go as bytes, by Admin.Execute */
     struct hf_batch *batch;
+    struct hf_command *command;
     uint64_t deadline_ns; /* 0: the client's */
+    uint64_t time_ms, time_at_ns;
+    uint32_t partitions;
     struct hf_answer *answer;
     _Alignas(8) uint8_t room[HF_FRAME_ANSWER_BYTES_MAX];
+    _Alignas(8) uint8_t command_room[HF_COMMAND_BYTES_MAX];
 };
+
+/* Connects to what --server or --control names, or says why not: 0 or HF_EXIT_UNREACHABLE (HF_EXIT_USAGE for a bad address). */
+int hf_tool_connect(const struct hf_tool *tool, struct hf_tool_call *call);
+/* One command and its answer. open: connects and lends a command to fill; send: 0 with *answer valid until close, or an exit status after a
+ * sentence; discard: the lent command is not to be sent. */
 int hf_tool_call_open(const struct hf_tool *tool, struct hf_tool_call *call, uint16_t opcode, uint16_t lines, uint16_t ext_bytes,
                       struct hf_command **command);
 /* The same over the connection that is open. */
 struct hf_command *hf_tool_call_again(struct hf_tool_call *call, uint16_t opcode, uint16_t lines, uint16_t ext_bytes);
 int hf_tool_call_send(const struct hf_tool *tool, struct hf_tool_call *call);
+void hf_tool_call_discard(struct hf_tool_call *call);
 void hf_tool_call_close(struct hf_tool_call *call);
+/* A fresh id; the engine's number of partitions; the most bytes of a frame that the path carries. */
+struct hf_id hf_tool_call_id(struct hf_tool_call *call, uint16_t route);
+uint32_t hf_tool_call_partitions(const struct hf_tool_call *call);
+unsigned hf_tool_call_frame_bytes_max(const struct hf_tool_call *call);
+
+/* Commands over a control plane, many at once (tool_control.c). begin: `done` gets the answer, NULL when there is none, and then the name
+ * of the result that refused the call or 0. False: too many are out. */
+bool hf_tool_execute(struct hf_tool_call *call, const struct hf_command *command,
+                     void (*done)(void *context, const struct hf_answer *answer, uint16_t refused), void *context);
+/* Steps on: 0, or HF_EXIT_UNREACHABLE after a sentence. */
+int hf_tool_execute_poll(const struct hf_tool *tool, struct hf_tool_call *call);
+/* A lent command without its fields, as hf_batch_add() does. */
+struct hf_command *hf_tool_blank_command(void *room, uint16_t opcode, uint16_t lines, uint16_t ext_bytes);
 
 /* Text and keys. 0 or HF_EXIT_USAGE. */
 int hf_tool_sku(const struct hf_tool *tool, const char *text, struct hf_sku *out);
@@ -96,6 +119,15 @@ int hf_tool_import(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_order(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_status(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_digest(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_shards(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_stalls(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_log(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_log_level(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_drain(struct hf_tool *tool, int argc, char **argv);
+int hf_tool_top(struct hf_tool *tool, int argc, char **argv);
+/* The whole of what STATUS says as one object, its shards in the array "shards": 0 with *out, or an exit status after a sentence. `call` is
+ * connected. */
+int hf_tool_ask_status(const struct hf_tool *tool, struct hf_tool_call *call, json_t **out);
 int hf_tool_follow(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_load(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_journal(struct hf_tool *tool, int argc, char **argv); /* offline_journal.c */

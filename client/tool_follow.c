@@ -203,7 +203,7 @@ static int ask(const struct hf_tool *tool, struct hf_tool_call *call, const stru
  * asked without a bound, the engine says so. */
 static int ask_what_fits(const struct hf_tool *tool, struct hf_tool_call *call, const struct follow *follow)
 {
-    unsigned most = hf_client_frame_bytes_max(call->client);
+    unsigned most = hf_tool_call_frame_bytes_max(call);
     if (most == HF_FRAME_BYTES_MAX)
         return ask(tool, call, follow, 0);
     int failed = ask(tool, call, follow, most - (unsigned)(sizeof(struct hf_frame) + sizeof(struct hf_answer)));
@@ -233,12 +233,12 @@ static int one_batch(const struct hf_tool *tool, struct hf_tool_call *call, stru
 
 static int run(const struct hf_tool *tool, struct follow *follow)
 {
-    struct hf_tool_call call = {.deadline_ns = 60000000000};
+    struct hf_tool_call call;
     bool idle;
-    int failed = hf_tool_connect(tool, &call.client);
+    int failed = hf_tool_connect(tool, &call);
     if (failed)
         return failed;
-    call.answer = (struct hf_answer *)(void *)call.room;
+    call.deadline_ns = 60000000000;
     while (!failed && !stopped) {
         failed = one_batch(tool, &call, follow, &idle);
         if (!failed && idle && follow->until_end && call.answer->result == HF_OK)

@@ -6,7 +6,7 @@
 #include "client/csv.h"
 #include "client/tool.h"
 
-enum { FRAMES = 32, ROUNDS_MAX = 500 };
+enum { FRAMES = 32, CALLS = 64, ROUNDS_MAX = 500 };
 enum row_state { ROW_UNREAD, ROW_EQUAL, ROW_TO_SET, ROW_APPLIED, ROW_REFUSED };
 
 struct row {
@@ -20,14 +20,15 @@ struct row {
 
 struct import {
     const struct hf_tool *tool;
-    struct hf_client *client;
+    struct hf_tool_call *call;
     struct row *rows;
     size_t row_count, row_room;
     uint32_t *table; /* row numbers + 1 by key; power of two, at most half full */
     size_t table_mask;
     uint32_t *work; /* rows of the present pass */
     size_t work_count;
-    bool lost; /* a frame had no answer */
+    unsigned out; /* calls of a control plane */
+    bool lost;    /* a frame had no answer */
     void (*on_answer)(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer);
 };
 
@@ -136,17 +137,20 @@ static void flight_done(void *context, const struct hf_reply *reply)
     free(flight);
 }
 
+/* In the batch, or for a control plane in the call's own room. */
 static struct hf_command *add_row(struct import *import, struct hf_batch *batch, const struct row *row, uint16_t opcode)
 {
     char name[16];
     memcpy(name, &row->sku, sizeof name);
     uint16_t name_bytes = opcode == HF_DEFINE_SKU ? (uint16_t)strnlen(name, sizeof name) : 0;
-    struct hf_command *command = hf_batch_add(batch, opcode, 1, name_bytes ? hf_extension_bytes(name_bytes) : 0);
+    uint16_t ext_bytes = name_bytes ? hf_extension_bytes(name_bytes) : 0;
+    struct hf_command *command = batch ? hf_batch_add(batch, opcode, 1, ext_bytes)
+                                       : hf_tool_blank_command(import->call->command_room, opcode, 1, ext_bytes);
     if (!command)
         return NULL;
     hf_command_lines_rw(command)->sku = row->sku;
     if (opcode != HF_GET_CELL)
-        command->id = hf_client_id(import->client, hf_route(&row->sku));
+        command->id = hf_tool_call_id(import->call, hf_route(&row->sku));
     else
         command->flags = HF_FLAG_STALE_OK;
     if (opcode != HF_DEFINE_SKU)
@@ -158,13 +162,54 @@ static struct hf_command *add_row(struct import *import, struct hf_batch *batch,
     return command;
 }
 
+static void on_executed(void *context, const struct hf_answer *answer, uint16_t refused)
+{
+    struct flight *flight = context;
+    struct import *import = flight->import;
+    struct row *row = &import->rows[import->work[flight->first]];
+    row->result = answer ? answer->result : refused;
+    import->lost = import->lost || (!answer && !refused);
+    if (answer)
+        import->on_answer(import, row, NULL, answer);
+    import->out--;
+    free(flight);
+}
+
+/* The same over a control plane, a command a call. */
+static int pass_control(struct import *import, uint16_t opcode)
+{
+    size_t at = 0;
+    int failed = 0;
+    while (!failed && (at < import->work_count || import->out > 0)) {
+        struct flight *flight = at < import->work_count && import->out < CALLS ? malloc(sizeof *flight) : NULL;
+        if (flight) {
+            *flight = (struct flight){import, at, 1};
+            const struct hf_command *command = add_row(import, NULL, &import->rows[import->work[at]], opcode);
+            if (!hf_tool_execute(import->call, command, on_executed, flight)) {
+                free(flight);
+                return hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "the connection is gone; import again, what was set stays as it is");
+            }
+            import->out++;
+            at++;
+            continue;
+        }
+        failed = hf_tool_execute_poll(import->tool, import->call);
+        if (!failed && import->lost)
+            failed = hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "no answer; import again, what was set stays as it is");
+    }
+    return failed;
+}
+
 /* Sends `opcode` for every row of work[], many frames in flight. 0 or HF_EXIT_UNREACHABLE. */
 static int pass(struct import *import, uint16_t opcode)
 {
     struct hf_client_status status = {0};
+    struct hf_client *client = import->call->client;
+    if (!client)
+        return pass_control(import, opcode);
     size_t at = 0;
     while (at < import->work_count || status.batches_queued > 0) {
-        struct hf_batch *batch = at < import->work_count ? hf_client_batch(import->client, 0) : NULL;
+        struct hf_batch *batch = at < import->work_count ? hf_client_batch(client, 0) : NULL;
         if (batch) {
             struct flight *flight = malloc(sizeof *flight);
             if (!flight)
@@ -173,14 +218,14 @@ static int pass(struct import *import, uint16_t opcode)
             while (at < import->work_count && add_row(import, batch, &import->rows[import->work[at]], opcode))
                 at++;
             flight->count = at - flight->first;
-            hf_client_submit(import->client, batch, 0, flight_done, flight);
-        } else if (hf_loop_poll(hf_client_loop(import->client), 10000000) < 0) {
+            hf_client_submit(client, batch, 0, flight_done, flight);
+        } else if (hf_loop_poll(hf_client_loop(client), 10000000) < 0) {
             return hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "the network could not be waited for");
         }
         if (import->lost)
             return hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "no answer in time: %s; import again, what was set stays as it is",
-                                hf_client_error(import->client));
-        hf_client_status(import->client, &status);
+                                hf_client_error(client));
+        hf_client_status(client, &status);
     }
     return 0;
 }
@@ -307,7 +352,7 @@ static int define_location(struct import *import, struct hf_tool_call *call, uin
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         struct hf_command *command = hf_tool_call_again(call, HF_DEFINE_LOCATION, 0, hf_extension_bytes(8));
-        command->id = hf_client_id(import->client, 0);
+        command->id = hf_tool_call_id(import->call, 0);
         command->arg = location;
         hf_extension_put(hf_command_extensions_rw(command), HF_EXT_NAME, "imported", 8);
         int failed = hf_tool_call_send(import->tool, call);
@@ -323,24 +368,18 @@ static int define_location(struct import *import, struct hf_tool_call *call, uin
 
 static int define_locations(struct import *import, size_t *defined)
 {
-    struct hf_tool_call *call = malloc(sizeof *call);
+    struct hf_tool_call *call = import->call;
     size_t count = import->row_count, kept = 0;
-    if (!call)
-        return hf_tool_fail(import->tool, HF_EXIT_USAGE, "no memory");
     for (size_t i = 0; i < count; i++)
         import->work[i] = import->rows[i].location;
     qsort(import->work, count, sizeof *import->work, by_number);
     for (size_t i = 0; i < count; i++)
         if (i == 0 || import->work[i] != import->work[i - 1])
             import->work[kept++] = import->work[i];
-    call->client = import->client;
-    call->deadline_ns = 0;
-    call->answer = (struct hf_answer *)(void *)call->room;
     int failed = drop_known(import, call, import->work, &kept);
     for (size_t i = 0; i < kept && !failed; i++)
         failed = define_location(import, call, import->work[i]);
     *defined = kept;
-    free(call);
     return failed;
 }
 
@@ -387,23 +426,37 @@ static int report(struct import *import, size_t locations)
     return refused ? HF_EXIT_REFUSED : HF_EXIT_DONE;
 }
 
-static int import_rows(struct import *import)
+/* More frames at once than a single command needs. */
+static int connect_data(struct import *import)
 {
     struct hf_client_options options = {.server = import->tool->server, .frames_max = FRAMES, .deadline_ns = 30000000000};
-    size_t locations = 0;
+    struct hf_tool_call *call = import->call;
     char error[256];
-    int failed = hf_client_create(NULL, &options, &import->client, error, sizeof error);
+    int failed = hf_client_create(NULL, &options, &call->client, error, sizeof error);
     if (failed)
         return hf_tool_fail(import->tool, failed == HF_E_USAGE ? HF_EXIT_USAGE : HF_EXIT_UNREACHABLE, "%s", error);
-    if (hf_client_connect(import->client, 5000000000, true) != 0)
-        failed = hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "%s", hf_client_error(import->client));
+    call->answer = (struct hf_answer *)(void *)call->room;
+    if (hf_client_connect(call->client, 5000000000, true) != 0)
+        failed = hf_tool_fail(import->tool, HF_EXIT_UNREACHABLE, "%s", hf_client_error(call->client));
+    return failed;
+}
+
+static int import_rows(struct import *import)
+{
+    struct hf_tool_call *call = calloc(1, sizeof *call);
+    size_t locations = 0;
+    if (!call)
+        return hf_tool_fail(import->tool, HF_EXIT_USAGE, "no memory");
+    import->call = call;
+    int failed = import->tool->control ? hf_tool_connect(import->tool, call) : connect_data(import);
     if (!failed)
         failed = define_locations(import, &locations);
     if (!failed)
         failed = set_rows(import);
     if (!failed)
         failed = report(import, locations);
-    hf_client_destroy(import->client);
+    hf_tool_call_close(call);
+    free(call);
     return failed;
 }
 

@@ -201,6 +201,8 @@ int hf_tool_load(struct hf_tool *tool, int argc, char **argv)
         {"--patience", HF_KIND_REAL, &a.patience_s},
     };
     int failed = hf_tool_options(tool, argc, argv, options, sizeof options / sizeof options[0]);
+    if (!failed && tool->control)
+        failed = hf_tool_usage(tool, "load offers orders to the data port: it takes --server, not --control");
     if (!failed)
         failed = check(tool, &a);
     return failed ? failed < 0 ? 0 : failed : run(tool, &a);

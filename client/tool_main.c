@@ -24,6 +24,11 @@ const struct hf_tool_command hf_tool_commands[] = {
     {"stock", hf_tool_stock, "stock import|receive|adjust|set|get    quantities of cells"},
     {"order", hf_tool_order, "order place|get|settle|result|ship|cancel|extend    orders"},
     {"status", hf_tool_status, "status                  what the engine says about itself"},
+    {"shards", hf_tool_shards, "shards                  what each shard does: loop, queues, words, records, sessions"},
+    {"stalls", hf_tool_stalls, "stalls                  where each shard's loop is, and the longest time of each of its stages"},
+    {"log", hf_tool_log, "log                     where the log stands, how it is written, what room is left"},
+    {"log-level", hf_tool_log_level, "log-level [debug|info|warn]    of the engine's own log, until its next start; needs --control"},
+    {"drain", hf_tool_drain, "drain                   stops the engine as SIGTERM does; needs --control"},
     {"digest", hf_tool_digest, "digest                  position and digest of the engine's state"},
     {"load", hf_tool_load, "load                    offers orders at a rate or as fast as they are answered, and measures"},
     {"follow", hf_tool_follow, "follow                  every durable record's outcome, as it comes"},
@@ -34,13 +39,14 @@ const struct hf_tool_command hf_tool_commands[] = {
 };
 
 static const char usage[] =
-    "holdfast [--server ADDR] [--json] COMMAND ...\n"
+    "holdfast [--server ADDR | --control ADDR] [--json] COMMAND ...\n"
     "  --server ADDR   tcp://HOST:PORT, udp://HOST:PORT or unix://PATH; default $HOLDFAST_SERVER, then " HF_CLIENT_DEFAULT_SERVER "\n"
+    "  --control ADDR  the control plane instead: a data directory, unix://PATH or tcp://HOST:PORT\n"
     "  --json          exactly one line on stdout\n"
     "exit status: 0 done, 1 refused by the engine, 2 usage, 3 the engine cannot be reached\n"
     "commands ('holdfast COMMAND --help' says more):";
 
-/* Takes --server and --json out, wherever they stand. */
+/* Takes --server, --control and --json out, wherever they stand. */
 static int take_common(struct hf_tool *tool, int argc, char **argv)
 {
     int kept = 0;
@@ -51,6 +57,10 @@ static int take_common(struct hf_tool *tool, int argc, char **argv)
             tool->server = argv[++i];
         else if (strncmp(argv[i], "--server=", 9) == 0)
             tool->server = argv[i] + 9;
+        else if (strcmp(argv[i], "--control") == 0 && i + 1 < argc)
+            tool->control = argv[++i];
+        else if (strncmp(argv[i], "--control=", 10) == 0)
+            tool->control = argv[i] + 10;
         else
             argv[kept++] = argv[i];
     }

@@ -1,4 +1,4 @@
-/* `holdfast status` and `holdfast digest`: the node as a whole. */
+/* `holdfast status`, `shards`, `stalls`, `log` and `digest`: the node as a whole. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,21 +8,27 @@
 
 static const uint64_t admin_deadline_ns = 60000000000;
 
-/* Sends an administration command, again while the engine says BUSY, for a few seconds. */
-static int ask(const struct hf_tool *tool, struct hf_tool_call *call, uint16_t opcode)
+/* Sends an administration command over the open connection, again while the engine says BUSY, for a few seconds. */
+static int ask_again(const struct hf_tool *tool, struct hf_tool_call *call, uint16_t opcode, uint32_t arg)
 {
-    struct hf_command *command;
-    int failed = hf_tool_call_open(tool, call, opcode, 0, 0, &command);
-    if (failed)
-        return failed;
+    int failed = 0;
     call->deadline_ns = admin_deadline_ns;
     for (int tries = 0; tries < 50; tries++) {
+        hf_tool_call_again(call, opcode, 0, 0)->arg = arg;
         failed = hf_tool_call_send(tool, call);
         if (failed || call->answer->result != HF_BUSY)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-        hf_tool_call_again(call, opcode, 0, 0);
     }
+    return failed;
+}
+
+static int ask(const struct hf_tool *tool, struct hf_tool_call *call, uint16_t opcode)
+{
+    int failed = hf_tool_connect(tool, call);
+    if (failed)
+        return failed;
+    failed = ask_again(tool, call, opcode, 0);
     if (failed)
         hf_tool_call_close(call);
     return failed;
@@ -80,30 +86,22 @@ static void add_counters(json_t *object, json_t *shards, const struct hf_answer 
     }
 }
 
-/* Asks for every page: 0 with *out, or an exit status after a sentence. */
-static int ask_status(const struct hf_tool *tool, json_t **out)
+int hf_tool_ask_status(const struct hf_tool *tool, struct hf_tool_call *call, json_t **out)
 {
-    struct hf_tool_call call;
     json_t *object = json_object(), *shards = json_array();
-    int failed = ask(tool, &call, HF_STATUS);
-    if (failed) {
-        json_decref(object);
-        json_decref(shards);
-        return failed;
-    }
-    while (call.answer->result == HF_OK) {
-        add_counters(object, shards, call.answer);
-        if (!(call.answer->flags & HF_ANSWER_MORE))
-            break;
-        uint32_t next = (uint32_t)call.answer->value;
-        hf_tool_call_again(&call, HF_STATUS, 0, 0)->arg = next;
-        failed = hf_tool_call_send(tool, &call);
+    uint32_t first = 0;
+    bool more = true;
+    int failed = 0;
+    while (more && !failed) {
+        failed = ask_again(tool, call, HF_STATUS, first);
+        if (!failed && call->answer->result != HF_OK)
+            failed = hf_tool_finish(tool, call->answer, NULL);
         if (failed)
             break;
+        add_counters(object, shards, call->answer);
+        more = (call->answer->flags & HF_ANSWER_MORE) != 0 && call->answer->value > first;
+        first = (uint32_t)call->answer->value;
     }
-    if (!failed && call.answer->result != HF_OK)
-        failed = hf_tool_finish(tool, call.answer, NULL);
-    hf_tool_call_close(&call);
     join_version(object);
     json_object_set_new(object, "shards", shards);
     *out = object;
@@ -112,16 +110,107 @@ static int ask_status(const struct hf_tool *tool, json_t **out)
     return failed;
 }
 
-int hf_tool_status(struct hf_tool *tool, int argc, char **argv)
+/* Asks for the status and prints what `make` makes of it, all of it where there is none. */
+static int print_status(struct hf_tool *tool, int argc, char **argv, json_t *(*make)(const json_t *status))
 {
-    json_t *object;
+    struct hf_tool_call call;
+    json_t *status;
     int failed = hf_tool_options(tool, argc, argv, NULL, 0);
     if (!failed)
-        failed = ask_status(tool, &object);
+        failed = hf_tool_connect(tool, &call);
     if (failed)
         return failed < 0 ? 0 : failed;
-    hf_tool_print(tool, object);
-    return HF_EXIT_DONE;
+    failed = hf_tool_ask_status(tool, &call, &status);
+    if (!failed) {
+        hf_tool_print(tool, make ? make(status) : json_incref(status));
+        json_decref(status);
+    }
+    hf_tool_call_close(&call);
+    return failed;
+}
+
+int hf_tool_status(struct hf_tool *tool, int argc, char **argv)
+{
+    return print_status(tool, argc, argv, NULL);
+}
+
+static const char *stage_name(const json_t *shard)
+{
+    static const char *const names[] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn", "idle"};
+    return names[json_integer_value(json_object_get(shard, "stage_now")) & 7];
+}
+
+/* A copy of the shard without what another command shows, and its stage by name. */
+static json_t *shard_row(const json_t *shard)
+{
+    static const char *const left_out[] = {"stages", "stage_now", "stage_now_us", "net", "results"};
+    static const char *const of_net[] = {"connections", "sessions", "requests_in_flight", "frames_in",
+                                         "frames_out",  "bytes_in", "bytes_out"};
+    json_t *row = json_deep_copy(shard), *net = json_object_get(shard, "net");
+    for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++)
+        json_object_del(row, left_out[i]);
+    json_object_set_new(row, "stage", json_string(stage_name(shard)));
+    json_object_set(row, "stage_us", json_object_get(shard, "stage_now_us"));
+    for (size_t i = 0; net && i < sizeof of_net / sizeof of_net[0]; i++)
+        json_object_set(row, of_net[i], json_object_get(net, of_net[i]));
+    return row;
+}
+
+static json_t *shards_of(const json_t *status)
+{
+    json_t *rows = json_array(), *shard;
+    size_t index;
+    json_array_foreach(json_object_get(status, "shards"), index, shard) json_array_append_new(rows, shard_row(shard));
+    return json_pack("{s:i, s:o}", "count", (int)json_array_size(rows), "shards", rows);
+}
+
+int hf_tool_shards(struct hf_tool *tool, int argc, char **argv)
+{
+    return print_status(tool, argc, argv, shards_of);
+}
+
+static json_t *stall_row(const json_t *shard)
+{
+    json_t *row = json_pack("{s:O, s:O, s:s, s:O, s:[]}", "shard", json_object_get(shard, "shard"), "answers_status",
+                            json_object_get(shard, "answers_status"), "stage", stage_name(shard), "stage_us",
+                            json_object_get(shard, "stage_now_us"), "stages");
+    json_t *stages = json_object_get(row, "stages"), *stage;
+    const char *name;
+    json_object_foreach(json_object_get(shard, "stages"), name, stage)
+    {
+        json_t *copy = json_pack("{s:s}", "stage", name);
+        json_object_update(copy, stage);
+        json_array_append_new(stages, copy);
+    }
+    return row;
+}
+
+static json_t *stalls_of(const json_t *status)
+{
+    json_t *rows = json_array(), *shard;
+    size_t index;
+    json_array_foreach(json_object_get(status, "shards"), index, shard) json_array_append_new(rows, stall_row(shard));
+    return json_pack("{s:i, s:o}", "count", (int)json_array_size(rows), "shards", rows);
+}
+
+int hf_tool_stalls(struct hf_tool *tool, int argc, char **argv)
+{
+    return print_status(tool, argc, argv, stalls_of);
+}
+
+static json_t *log_of(const json_t *status)
+{
+    static const char *const keys[] = {"position", "durable_position", "term", "recovered_records", "replay_us"};
+    json_t *row = json_object();
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        json_object_set(row, keys[i], json_object_get(status, keys[i]));
+    json_object_update(row, json_object_get(status, "log"));
+    return row;
+}
+
+int hf_tool_log(struct hf_tool *tool, int argc, char **argv)
+{
+    return print_status(tool, argc, argv, log_of);
 }
 
 int hf_tool_digest(struct hf_tool *tool, int argc, char **argv)

@@ -71,7 +71,7 @@ static int send_place(const struct hf_tool *tool, const struct place *place)
         failed = hf_tool_call_open(tool, &call, HF_PLACE, place->count, 0, &command);
     if (failed)
         return failed;
-    command->id = place->id_text ? id : hf_client_id(call.client, hf_route(&place->lines[0].sku));
+    command->id = place->id_text ? id : hf_tool_call_id(&call, hf_route(&place->lines[0].sku));
     command->arg = (uint32_t)place->ttl_ms;
     command->body.place.customer = place->customer;
     command->body.place.channel = (uint32_t)place->channel;
@@ -163,13 +163,13 @@ static int send_verb(const struct hf_tool *tool, const struct verb *verb, uint16
         failed = hf_tool_call_open(tool, &call, opcode, 0, ext_bytes, &command);
     if (failed)
         return failed;
-    command->id = verb->id_text ? id : hf_client_id(call.client, hf_id_route(order));
+    command->id = verb->id_text ? id : hf_tool_call_id(&call, hf_id_route(order));
     command->body.verb.order = order;
     failed = fill_verb(tool, verb, command);
     if (!failed)
         failed = hf_tool_call_send(tool, &call);
     else
-        hf_batch_discard(call.batch);
+        hf_tool_call_discard(&call);
     if (!failed) {
         json_t *more = order_keys(call.answer, order);
         if (opcode == HF_SETTLE)

@@ -23,7 +23,7 @@ struct policy {
 static int send_policy(const struct hf_tool *tool, struct hf_tool_call *call, const struct hf_sku *sku, const struct policy *policy)
 {
     struct hf_command *command = hf_tool_call_again(call, HF_DEFINE_POLICY, 1, 0);
-    command->id = hf_client_id(call->client, hf_route(sku));
+    command->id = hf_tool_call_id(call, hf_route(sku));
     *hf_command_lines_rw(command) = (struct hf_line){.sku = *sku, .location = (uint32_t)policy->location};
     command->body.policy.per_order = (uint32_t)policy->per_order;
     command->body.policy.per_customer = (uint32_t)policy->per_customer;
@@ -41,7 +41,7 @@ static int define_sku(const struct hf_tool *tool, struct hf_tool_call *call, con
     int failed = hf_tool_call_open(tool, call, HF_DEFINE_SKU, 1, hf_extension_bytes((uint16_t)strlen(name)), &command);
     if (failed)
         return failed;
-    command->id = hf_client_id(call->client, hf_route(sku));
+    command->id = hf_tool_call_id(call, hf_route(sku));
     hf_command_lines_rw(command)->sku = *sku;
     put_name(command, name);
     failed = hf_tool_call_send(tool, call);
@@ -171,7 +171,7 @@ static int location_define(struct hf_tool *tool, int argc, char **argv)
         failed = hf_tool_call_open(tool, &call, HF_DEFINE_LOCATION, 0, hf_extension_bytes((uint16_t)strlen(name)), &command);
     if (failed)
         return failed < 0 ? 0 : failed;
-    command->id = hf_client_id(call.client, 0);
+    command->id = hf_tool_call_id(&call, 0);
     command->arg = (uint32_t)location;
     put_name(command, name);
     failed = hf_tool_call_send(tool, &call);

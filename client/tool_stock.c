@@ -65,7 +65,7 @@ static int run(const struct hf_tool *tool, struct stock_call *stock, uint16_t op
     if (failed)
         return failed;
     if (opcode != HF_GET_CELL)
-        command->id = hf_client_id(call.client, hf_route(&stock->sku));
+        command->id = hf_tool_call_id(&call, hf_route(&stock->sku));
     *hf_command_lines_rw(command) = (struct hf_line){
         .sku = stock->sku, .location = (uint32_t)stock->location, .quantity = (uint32_t)stock->quantity};
     command->arg = stock->bucket;
