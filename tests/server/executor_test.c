@@ -48,6 +48,7 @@ static struct hf_engine_options engine_options(void)
                                       .lines_max = ROWS * 16,
                                       .command_ids_max = ROWS * 4,
                                       .limits_max = ROWS,
+                                      .request_keys_max = ROWS * 4,
                                       .retention_ns = 1000 * MS_NS,
                                       .key = {11, 22}};
 }
@@ -61,7 +62,8 @@ static struct hf_quota all_rows(void)
                                       [HF_TABLE_LINES] = (int64_t)o.lines_max,
                                       [HF_TABLE_COMMAND_IDS] = (int64_t)o.command_ids_max,
                                       [HF_TABLE_LIMITS] = (int64_t)o.limits_max,
-                                      [HF_TABLE_LOCATIONS] = 100}};
+                                      [HF_TABLE_LOCATIONS] = 100,
+                                      [HF_TABLE_REQUEST_KEYS] = (int64_t)o.request_keys_max}};
 }
 
 /* ---- commands ---- */
@@ -120,6 +122,26 @@ static void add_name(struct hf_command *command)
     memcpy((uint8_t *)command + command->length, item, sizeof item);
     command->ext_bytes = sizeof item;
     command->length += (uint32_t)sizeof item;
+}
+
+static uint32_t partition_of_key(uint64_t number)
+{
+    const struct hf_request_key key = {{number, 0}};
+    return hf_partition(hf_request_key_route(&key), PARTITIONS);
+}
+
+/* After the lines. */
+static void add_key(struct hf_command *command, uint64_t number)
+{
+    const struct hf_request_key key = {{number, 0}};
+    uint16_t head[2] = {HF_EXT_IDEMPOTENCY_KEY, sizeof key};
+    uint8_t *at = (uint8_t *)command + command->length;
+    memset(at, 0, HF_REQUEST_KEY_EXTENSION_BYTES);
+    memcpy(at, head, sizeof head);
+    memcpy(at + sizeof head, &key, sizeof key);
+    command->ext_bytes = HF_REQUEST_KEY_EXTENSION_BYTES;
+    command->length += HF_REQUEST_KEY_EXTENSION_BYTES;
+    assert_true(command->length <= COMMAND_BYTES);
 }
 
 static struct hf_command *place_begin(void *memory, unsigned first_sku, uint32_t ttl_ms, uint64_t now_ns, uint64_t *random)
@@ -373,6 +395,28 @@ static void an_answer_waits_for_its_record_and_a_repeat_for_the_last_of_its_home
     assert_true(bench->drained == two.answer->position);
 }
 
+/* The refusal rests on a record of which the word of its own home knows nothing. */
+static void another_body_under_a_key_waits_for_the_record_that_the_key_came_with(void **state)
+{
+    struct bench *bench = *state;
+    struct one first, second;
+    uint64_t random = 15, number = 0;
+    while (partition_of_key(number) != 6)
+        number++;
+    struct hf_command *command = place_begin(first.command, sku_in(1, 0), 60000, START_NS, &random);
+    add_line(command, sku_in(1, 0), 1, 1);
+    add_key(command, number);
+    command = place_begin(second.command, sku_in(4, 0), 60000, START_NS, &random);
+    add_line(command, sku_in(4, 0), 1, 1);
+    add_key(command, number);
+    assert_int_equal(run_one(bench, 1, &first), HF_OK);
+    assert_int_equal(run_one(bench, 0, &second), HF_ID_REUSED);
+    assert_true(hf_word_position(&bench->words[6]) == task_in(bench, &first).answer->position);
+    assert_true(task_in(bench, &second).answer->position == task_in(bench, &first).answer->position);
+    drain(bench);
+    replay_and_compare(bench);
+}
+
 static void what_rests_on_nothing_waits_for_nothing(void **state)
 {
     struct bench *bench = *state;
@@ -513,6 +557,8 @@ static void make_place(struct worker *worker, struct one *one)
     add_line(command, first, 1, 1 + (uint32_t)(draw(&worker->random) % 5));
     for (unsigned i = 0; i < lines; i++)
         add_line(command, (unsigned)(draw(&worker->random) % SKUS), 1, 1);
+    if (draw(&worker->random) % 3 == 0)
+        add_key(command, draw(&worker->random) % 4096);
 }
 
 static void make_verb(struct worker *worker, struct one *one, uint16_t opcode)
@@ -717,6 +763,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(giving_up_leaves_no_want_behind, make, destroy),
         cmocka_unit_test_setup_teardown(a_command_that_looks_its_words_up_takes_them_in_order_after_a_failed_try, make, destroy),
         cmocka_unit_test_setup_teardown(an_answer_waits_for_its_record_and_a_repeat_for_the_last_of_its_home, make, destroy),
+        cmocka_unit_test_setup_teardown(another_body_under_a_key_waits_for_the_record_that_the_key_came_with, make, destroy),
         cmocka_unit_test_setup_teardown(what_rests_on_nothing_waits_for_nothing, make, destroy),
         cmocka_unit_test_setup_teardown(a_batch_beyond_one_claim_is_claimed_in_parts_and_in_order, make, destroy),
         cmocka_unit_test_setup_teardown(a_word_taken_after_a_claim_in_the_middle_keeps_its_newer_position, make, destroy),
