@@ -10,6 +10,7 @@
 
 #include "client/tool.h"
 #include "wire/record_check.h"
+#include "wire/trace.h"
 
 static volatile sig_atomic_t stopped;
 
@@ -145,6 +146,9 @@ static json_t *record_json(const struct hf_follow_head *head, const struct hf_re
         json_object_set_new(object, "fulfilment", json_string(hf_fulfilment_state_name(record->fulfilment)));
         json_object_set_new(object, "due_ms", hf_json_u64(record->due_ns / 1000000));
     }
+    char trace[HF_TRACE_TEXT_BYTES];
+    if (hf_trace_of(command, trace))
+        json_object_set_new(object, "traceparent", json_string(trace));
     if (place)
         json_object_set_new(object, "customer", hf_json_u64(command->body.place.customer));
     json_object_set_new(object, "lines", touches_json(record, command));

@@ -384,6 +384,13 @@ static int control_log_level(void *context, int level)
 }
 
 /* Where its threads may run: where no shard is pinned. False: anywhere. */
+static uint64_t control_durable(void *context, uint64_t *term)
+{
+    const struct hf_node *node = context;
+    *term = node->term;
+    return hf_log_durable(node->log);
+}
+
 static bool control_cpus(const struct hf_node *node, cpu_set_t *out)
 {
     bool pinned = false;
@@ -408,6 +415,8 @@ static int make_control(struct hf_node *node)
         .partitions = node->partitions,
         .now_ns = control_now_ns,
         .drain = control_drain,
+        .durable = control_durable,
+        .follower_stall_ms = (unsigned)(node->options.follower_stall_ns / 1000000),
         .log_level = control_log_level,
         .context = node,
     };

@@ -41,6 +41,8 @@ static const struct hf_option table[] = {
     {"retention", "SECONDS", "how long a finished order is remembered [600]", AT(retention_ns), HF_OPTION_SECONDS, .most = seconds_most},
     {"session-idle", "SECONDS", "how long a session without a connection can be taken up again [60]", AT(session_idle_ns),
      HF_OPTION_SECONDS, .most = seconds_most},
+    {"follower-stall", "SECONDS", "drop a follower of events that takes too little for so long [30]", AT(follower_stall_ns),
+     HF_OPTION_SECONDS, .most = seconds_most},
     {"log-ahead", "BYTES", "log space filled with zeros ahead of the tail [128M]", AT(log_ahead_bytes), HF_OPTION_BYTES, .least = MIB,
      .most = 1ull << 40},
     {"segment-bytes", "BYTES", "size of a log file of a new directory [64M]", AT(segment_bytes), HF_OPTION_BYTES, .least = MIB / 4,
@@ -88,6 +90,7 @@ void hf_server_options_default(struct hf_server_options *options)
         .retention_ns = 600 * second_ns,
         .clock_gap_max_ns = 3600 * second_ns,
         .session_idle_ns = 60 * second_ns,
+        .follower_stall_ns = 30 * second_ns,
         .log_ahead_bytes = 128 * MIB,
     };
     snprintf(options->listen[0], sizeof options->listen[0], "tcp://127.0.0.1:7420");

@@ -1,5 +1,6 @@
 #include "server/status.h"
 
+#include "control/api/control.h"
 #include "server/shard.h"
 
 #include <stdio.h>
@@ -329,6 +330,14 @@ static void add_shard(struct items *items, const struct hf_node *node, unsigned 
     add_stages(items, status->stages, node->ns_per_cycle);
 }
 
+static void add_control(struct items *items, const struct hf_node *node)
+{
+    const char *name;
+    uint64_t value;
+    for (unsigned i = 0; node->control && hf_control_number(node->control, i, &name, &value); i++)
+        add(items, name, value);
+}
+
 static void add_node(struct items *items, const struct hf_node *node, const struct sums *sums)
 {
     items->shard = HF_STATUS_NODE;
@@ -342,6 +351,7 @@ static void add_node(struct items *items, const struct hf_node *node, const stru
     add_memory(items, node, &sums->quotas);
     add_devices(items);
     add_results(items, &sums->executor);
+    add_control(items, node);
 }
 
 void hf_status_answer(struct hf_node *node, const struct hf_executor *service, uint32_t first, struct hf_answer *answer)

@@ -1,5 +1,6 @@
 #include "control/api/control.h"
 
+#include "control/api/events.h"
 #include "control/api/verbs.h"
 #include "wire/error.h"
 
@@ -34,6 +35,7 @@ struct hf_control {
     const char *listen[HF_CONTROL_LISTEN_MAX];
     struct hf_grpc_server *server;
     struct hf_exchange *exchange;
+    struct hf_events *events;
     struct hf_control_service services[HF_CONTROL_TABLES];
     bool started, draining;
     _Alignas(8) uint8_t scratch[HF_COMMAND_BYTES_MAX]; /* the loop's */
@@ -86,6 +88,21 @@ static struct hf_exchange_item *hf_control_item(struct hf_grpc_call *call, const
     return item;
 }
 
+/* Writes carry it into the log. More than one header of the name is none (W3C Trace Context, 3.2.2.5). */
+static void hf_control_trace(struct hf_grpc_call *call, struct hf_draft *draft)
+{
+    struct hf_grpc_bytes name, value, found = {NULL, 0};
+    unsigned count = 0;
+    for (unsigned i = 0; hf_grpc_metadata_at(call, i, &name, &value); i++) {
+        if (name.length != strlen("traceparent") || memcmp(name.bytes, "traceparent", name.length) != 0)
+            continue;
+        found = value;
+        count++;
+    }
+    if (count == 1 && hf_opcode_family(draft->command->opcode) <= HF_FAMILY_ORDER)
+        hf_draft_trace(draft, (const char *)found.bytes, found.length);
+}
+
 static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage *message, void *context)
 {
     struct hf_control_service *service = context;
@@ -99,6 +116,7 @@ static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage
     }
     hf_draft_begin(&draft, control->scratch, control->options.now_ns(control->options.context), 0);
     verb->ask(&draft, message);
+    hf_control_trace(call, &draft);
     if (draft.result != HF_OK) {
         hf_refuse_call(call, draft.result, draft.field, draft.what);
         return;
@@ -170,10 +188,23 @@ static int hf_control_make_server(struct hf_control *control)
     for (unsigned i = 0; i < HF_CONTROL_TABLES && !failed; i++)
         failed = hf_control_add(control, i, tables[i]);
     if (!failed)
+        failed = hf_grpc_server_add_service(control->server, hf_events_service(control->events));
+    if (!failed)
         failed = hf_grpc_server_add_health(control->server);
     if (!failed)
         failed = hf_grpc_server_add_reflection(control->server);
     return hf_control_error(failed);
+}
+
+static int hf_control_make_events(struct hf_control *control)
+{
+    const struct hf_events_options options = {
+        .exchange = control->exchange,
+        .stall_ms = control->options.follower_stall_ms,
+        .durable = control->options.durable,
+        .context = control->options.context,
+    };
+    return hf_events_create(&options, &control->events);
 }
 
 static void hf_control_health(struct hf_control *control, bool serving)
@@ -181,6 +212,7 @@ static void hf_control_health(struct hf_control *control, bool serving)
     hf_grpc_health_set(control->server, "", serving);
     for (unsigned i = 0; i < HF_CONTROL_TABLES; i++)
         hf_grpc_health_set(control->server, control->services[i].table->descriptor->name, serving);
+    hf_grpc_health_set(control->server, hf_events_service(control->events)->descriptor->name, serving);
 }
 
 int hf_control_create(const struct hf_control_options *options, struct hf_control **out)
@@ -196,6 +228,8 @@ int hf_control_create(const struct hf_control_options *options, struct hf_contro
     memcpy(control->listen, options->listen, options->listen_count * sizeof control->listen[0]);
     control->options.listen = control->listen;
     int code = hf_exchange_create(options->shard_count, options->items_max ? options->items_max : HF_CONTROL_ITEMS, &control->exchange);
+    if (code == 0)
+        code = hf_control_make_events(control);
     if (code == 0)
         code = hf_control_make_server(control);
     if (code != 0) {
@@ -226,6 +260,15 @@ uint16_t hf_control_port(const struct hf_control *control, unsigned listener)
     return hf_grpc_server_port(control->server, listener);
 }
 
+bool hf_control_number(const struct hf_control *control, unsigned index, const char **name, uint64_t *value)
+{
+    if (index >= HF_EVENTS_COUNTERS)
+        return false;
+    *name = hf_events_counter_name((enum hf_events_counter)index);
+    *value = hf_events_count(control->events, (enum hf_events_counter)index);
+    return true;
+}
+
 void hf_control_ready(struct hf_control *control)
 {
     hf_control_health(control, true);
@@ -234,6 +277,7 @@ void hf_control_ready(struct hf_control *control)
 void hf_control_drain(struct hf_control *control)
 {
     hf_control_health(control, false);
+    hf_events_drain(control->events);
     hf_grpc_server_drain(control->server, HF_CONTROL_GRACE_MS);
     control->draining = true;
 }
@@ -257,6 +301,7 @@ void hf_control_destroy(struct hf_control *control)
         hf_grpc_server_stop(control->server);
     if (control->server)
         hf_grpc_server_destroy(control->server);
+    hf_events_destroy(control->events);
     if (control->exchange)
         hf_exchange_destroy(control->exchange);
     free(control);

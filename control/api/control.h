@@ -19,7 +19,10 @@ struct hf_control_options {
     bool pinned;                       /* `cpus` counts: the only ones where its threads run */
     cpu_set_t cpus;                    /* those without a shard */
     uint64_t (*now_ns)(void *context); /* engine time; any thread */
-    void (*drain)(void *context);      /* ends the node as SIGTERM does, without waiting for it; NULL: nobody can. Any thread */
+    /* Durable end of the log and the engine's term; any thread. */
+    uint64_t (*durable)(void *context, uint64_t *term);
+    unsigned follower_stall_ms;   /* a follower that takes too little for so long is dropped; 0: 30 s */
+    void (*drain)(void *context); /* ends the node as SIGTERM does, without waiting for it; NULL: nobody can. Any thread */
     /* Of the log on stderr: 0 debug, 1 info, 2 warn; less than 0: as it is. Returns the one before; any thread. */
     int (*log_level)(void *context, int level);
     void *context;
@@ -32,6 +35,8 @@ struct hf_exchange *hf_control_exchange(struct hf_control *control);
 int hf_control_start(struct hf_control *control);
 /* Of a tcp listener. */
 uint16_t hf_control_port(const struct hf_control *control, unsigned listener);
+/* The control plane's own numbers, in order: false at the end. `name` is static. Any thread. */
+bool hf_control_number(const struct hf_control *control, unsigned index, const char **name, uint64_t *value);
 /* Health says SERVING. */
 void hf_control_ready(struct hf_control *control);
 /* Health says NOT_SERVING, clients are told to go; does not wait. */

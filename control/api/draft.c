@@ -1,6 +1,7 @@
 #include "control/api/draft.h"
 
 #include "control/grpc/text.h"
+#include "wire/trace.h"
 #include "wire/request_key.h"
 
 #include <inttypes.h>
@@ -124,6 +125,19 @@ void hf_draft_request_id(struct hf_draft *draft, const char *text)
     memcpy(at, head, sizeof head);
     memcpy(at + sizeof head, &key, sizeof key);
     draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES);
+}
+
+void hf_draft_trace(struct hf_draft *draft, const char *traceparent, size_t bytes)
+{
+    struct {
+        uint16_t type, bytes;
+        uint8_t trace[HF_TRACE_BYTES], padding[3];
+    } extension = {.type = HF_EXT_TRACE_CONTEXT, .bytes = HF_TRACE_BYTES};
+    _Static_assert(sizeof extension == 32, "a multiple of 8, without holes");
+    if (!hf_trace_read(traceparent, bytes, extension.trace) || draft->command->ext_bytes + sizeof extension > HF_EXTENSION_BYTES_MAX)
+        return;
+    memcpy(hf_draft_append(draft, sizeof extension), &extension, sizeof extension);
+    draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + sizeof extension);
 }
 
 /* ---- texts ---- */

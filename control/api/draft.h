@@ -43,6 +43,9 @@ void hf_draft_text(struct hf_draft *draft, uint16_t type, const char *field, con
  * extensions; every write's ask() ends with it. */
 void hf_draft_request_id(struct hf_draft *draft, const char *text);
 
+/* The write's trace, from a header's value; one that is no traceparent is ignored, as W3C Trace Context says. After ask(). */
+void hf_draft_trace(struct hf_draft *draft, const char *traceparent, size_t bytes);
+
 /* ---- texts, both ways ---- */
 
 /* 1 to 16 bytes of text, or "0x" and 32 hex digits. */

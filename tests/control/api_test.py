@@ -17,7 +17,7 @@ from holdfast.v1 import admin_pb2, catalog_pb2, common_pb2, inventory_pb2, order
 
 WAIT_S = harness.WAIT_S
 DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'docs', 'api.md')
-EXAMPLE = re.compile(r"^grpcurl -plaintext -d '(.+)'(?: \\\n   )? 127.0.0.1:7421 holdfast\.v1\.(\w+)/(\w+)$", re.MULTILINE)
+EXAMPLE = re.compile(r"^grpcurl -plaintext -d '(.+)'(?: \\\n   )? 127.0.0.1:7421 holdfast\.v1\.(?!Events/)(\w+)/(\w+)$", re.MULTILINE)
 SERVICES = {
     'Catalog': (catalog_pb2, {'PutSku': 'CatalogReceipt', 'DefineLocation': 'CatalogReceipt', 'SetPolicy': 'CatalogReceipt',
                               'GetSku': 'Sku', 'ListLocations': 'ListLocationsResponse'}),

@@ -186,11 +186,37 @@ static void help_and_version_need_nothing_else(void **state)
 
 static void the_help_names_every_flag(void **state)
 {
-    static const char *const names[] = {
-        "data",        "listen",        "shards",          "cpus",       "partitions",   "durability",      "max-skus", "max-orders",
-        "max-cells",   "max-lines",     "max-command-ids", "max-limits", "retention",    "log-ahead",       "drainer",  "idle",
-        "prefault",    "max-clock-gap", "accept-clock",    "config",     "check-config", "version",         "help",     "insecure-listen",
-        "log-backend", "log-level",     "segment-bytes",   "block-max",  "session-idle", "max-request-keys"};
+    static const char *const names[] = {"data",
+                                        "listen",
+                                        "shards",
+                                        "cpus",
+                                        "partitions",
+                                        "durability",
+                                        "max-skus",
+                                        "max-orders",
+                                        "max-cells",
+                                        "max-lines",
+                                        "max-command-ids",
+                                        "max-limits",
+                                        "retention",
+                                        "log-ahead",
+                                        "drainer",
+                                        "idle",
+                                        "prefault",
+                                        "max-clock-gap",
+                                        "accept-clock",
+                                        "config",
+                                        "check-config",
+                                        "version",
+                                        "help",
+                                        "insecure-listen",
+                                        "log-backend",
+                                        "log-level",
+                                        "segment-bytes",
+                                        "block-max",
+                                        "session-idle",
+                                        "max-request-keys",
+                                        "follower-stall"};
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
