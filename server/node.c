@@ -299,6 +299,7 @@ static int open_port(struct hf_node *node, unsigned number, uint16_t ports[HF_CA
         .credits_max = node->world.credits_max,
         .answer_cache_bytes = node->world.answer_cache_bytes,
         .async_durability = options->durability == HF_DURABILITY_ASYNC,
+        .dpdk_arguments = options->dpdk_eal[0] ? options->dpdk_eal : NULL,
     };
     int code = hf_net_create(&net, &node->shards[number]->net);
     if (code != 0)

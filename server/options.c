@@ -242,7 +242,7 @@ static int cpus_take(const char *text, struct hf_server_options *options, char *
 static int listen_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
 {
     if (!hf_listen_valid(text))
-        return expected(error, bytes, "an address like tcp://127.0.0.1:7420, udp://[::1]:7420 or unix:///run/holdfast.sock", text);
+        return expected(error, bytes, "an address like tcp://127.0.0.1:7420, udp://[::1]:7420, unix:///run/holdfast.sock or dpdk://...", text);
     if (options->listen_count == HF_LISTEN_MAX) {
         snprintf(error, bytes, "more than %d addresses; leave some out", HF_LISTEN_MAX);
         return HF_E_USAGE;
@@ -390,6 +390,18 @@ static int options_check(const struct hf_server_options *options, char *error, s
     return HF_E_USAGE;
 }
 
+/* The devices of a file's dpdk section are addresses beside those that are given anyhow. */
+static int devices_add(struct hf_server_options *options, char *error, size_t bytes)
+{
+    char address[HF_LISTEN_BYTES];
+    int status = 0;
+    for (uint32_t i = 0; i < options->dpdk_device_count && status == 0; i++) {
+        memcpy(address, options->dpdk_devices[i], sizeof address);
+        status = listen_take(address, options, error, bytes);
+    }
+    return status;
+}
+
 /* The control socket stands in the data directory unless something else was asked for. */
 static void control_default(struct hf_server_options *options)
 {
@@ -415,6 +427,8 @@ int hf_server_options_parse(int argc, char *const *argv, struct hf_server_option
         status = hf_options_read_file(options, error, error_bytes);
         if (status == 0)
             status = flags_take(argc, argv, options, error, error_bytes);
+        if (status == 0)
+            status = devices_add(options, error, error_bytes);
     }
     control_default(options);
     return status != 0 ? status : options_check(options, error, error_bytes);

@@ -12,7 +12,7 @@
 
 #include "server/listen.h"
 
-enum { HF_LISTEN_MAX = 16, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_PATH_BYTES = 1024 };
+enum { HF_LISTEN_MAX = 16, HF_CPUS_MAX = 64, HF_CPU_NUMBER_MAX = 1023, HF_PATH_BYTES = 1024, HF_DPDK_DEVICES_MAX = 4 };
 
 /* As many as the largest log buffer (64 MiB) has room for, a batch of the largest commands each, with a quarter of it to spare. */
 enum { HF_SHARDS_MAX = 16 };
@@ -33,6 +33,9 @@ struct hf_server_options {
     char config[HF_PATH_BYTES];
     uint32_t listen_count;
     char listen[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* checked by hf_listen_valid() */
+    uint32_t dpdk_device_count;
+    char dpdk_devices[HF_DPDK_DEVICES_MAX][HF_LISTEN_BYTES]; /* of the file's dpdk section: more to listen on, whatever `listen` is */
+    char dpdk_eal[HF_PATH_BYTES];                            /* more arguments for DPDK, blanks between them */
     uint32_t control_count;
     char control[HF_LISTEN_MAX][HF_LISTEN_BYTES]; /* of the control plane: tcp or unix; 0: none */
     bool control_chosen;                          /* false: control[0] is what nobody asked for */
