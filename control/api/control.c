@@ -2,6 +2,7 @@
 
 #include "control/api/events.h"
 #include "control/api/verbs.h"
+#include "control/rest/rest.h"
 #include "wire/error.h"
 
 #include <pthread.h>
@@ -34,6 +35,7 @@ struct hf_control {
     struct hf_control_options options;
     const char *listen[HF_CONTROL_LISTEN_MAX];
     struct hf_grpc_server *server;
+    struct hf_rest *rest;
     struct hf_exchange *exchange;
     struct hf_events *events;
     struct hf_control_service services[HF_CONTROL_TABLES];
@@ -181,8 +183,14 @@ static int hf_control_make_server(struct hf_control *control)
         .thread_start = hf_control_thread,
         .admit = hf_control_admit,
         .context = control,
+        .http1 = true,
     };
-    int failed = hf_grpc_server_create(&options, &control->server);
+    const struct hf_rest_options rest = {.listen = control->options.listen, .listen_count = control->options.listen_count};
+    int failed = hf_rest_create(&rest, &control->rest);
+    if (failed)
+        return hf_control_error(failed);
+    options.http = hf_rest_handler(control->rest);
+    failed = hf_grpc_server_create(&options, &control->server);
     if (!failed)
         failed = hf_grpc_server_add_descriptors(control->server, hf_api_descriptors, hf_api_descriptors_bytes);
     for (unsigned i = 0; i < HF_CONTROL_TABLES && !failed; i++)
@@ -193,6 +201,8 @@ static int hf_control_make_server(struct hf_control *control)
         failed = hf_grpc_server_add_health(control->server);
     if (!failed)
         failed = hf_grpc_server_add_reflection(control->server);
+    if (!failed)
+        failed = hf_rest_attach(control->rest, control->server);
     return hf_control_error(failed);
 }
 
@@ -301,6 +311,7 @@ void hf_control_destroy(struct hf_control *control)
         hf_grpc_server_stop(control->server);
     if (control->server)
         hf_grpc_server_destroy(control->server);
+    hf_rest_destroy(control->rest);
     hf_events_destroy(control->events);
     if (control->exchange)
         hf_exchange_destroy(control->exchange);

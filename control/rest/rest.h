@@ -1,6 +1,6 @@
 /*
- * REST beside gRPC: JSON over HTTP/1.1 and HTTP/2, on the same port and the same handlers. One table of routes (routes.c) says which request
- * runs which method and makes the OpenAPI document; a request becomes the same protobuf message that gRPC would bring.
+ * REST beside gRPC: JSON over HTTP/1.1 and HTTP/2, on the same port and the same handlers. One table of routes (routes.c) says which
+ * request runs which method and makes the OpenAPI document; a request becomes the same protobuf message that gRPC would bring.
  *
  * Threads: create, attach and destroy are one thread's, before the server starts and after it stopped; all else runs on the server's loop.
  * Memory: a request's is its stream's (hf_http_alloc), which the loop bounds; an answer's text is malloc's until it is queued.
