@@ -1,5 +1,5 @@
-/* bridge SOCKET INTERFACE: a cable between the client end of a memif and a new interface of Linux, for tests: what one end sends the other
- * gets, byte for byte. Prints `ready` once both ends are there; ends with its standard input. */
+/* bridge SOCKET INTERFACE [BUFFER-BYTES]: a cable between the client end of a memif and a new interface of Linux, for tests: what one end
+ * sends the other gets, byte for byte. Prints `ready` once both ends are there; ends with its standard input. */
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -37,10 +37,10 @@ static int open_interface(const char *name)
     return -1;
 }
 
-static bool open_memif(const char *socket_path)
+static bool open_memif(const char *socket_path, const char *buffer_bytes)
 {
     char device[256];
-    snprintf(device, sizeof device, "--vdev=net_memif0,role=client,socket-abstract=no,bsize=9216,socket=%s", socket_path);
+    snprintf(device, sizeof device, "--vdev=net_memif0,role=client,socket-abstract=no,bsize=%s,socket=%s", buffer_bytes, socket_path);
     char *words[] = {"bridge", "--no-pci", "--no-huge", "-m64", "--no-telemetry", "--log-level=*:critical", "--file-prefix=bridge", device};
     struct rte_eth_conf conf = {.rxmode = {.mtu = 1500}};
     if (rte_eal_init(sizeof words / sizeof words[0], words) < 0 || rte_eth_dev_count_avail() == 0)
@@ -55,8 +55,9 @@ static unsigned to_interface(int fd)
     struct rte_mbuf *packets[BURST];
     unsigned count = rte_eth_rx_burst(0, 0, packets, BURST);
     for (unsigned i = 0; i < count; i++) {
-        const void *bytes = rte_pktmbuf_mtod(packets[i], void *);
-        ssize_t written = write(fd, bytes, packets[i]->data_len);
+        ssize_t written = -1;
+        if (rte_pktmbuf_linearize(packets[i]) == 0)
+            written = write(fd, rte_pktmbuf_mtod(packets[i], void *), packets[i]->data_len);
         (void)written;
         rte_pktmbuf_free(packets[i]);
     }
@@ -91,8 +92,8 @@ static bool wait_for_peer(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fputs("usage: bridge SOCKET INTERFACE\n", stderr);
+    if (argc < 3 || argc > 4) {
+        fputs("usage: bridge SOCKET INTERFACE [BUFFER-BYTES]\n", stderr);
         return 2;
     }
     char directory[] = "/tmp/hf-bridge-XXXXXX", remove[64];
@@ -102,7 +103,7 @@ int main(int argc, char **argv)
     int fd = open_interface(argv[2]);
     if (fd < 0)
         return fail(argv[2]);
-    bool open = open_memif(argv[1]);
+    bool open = open_memif(argv[1], argc == 4 ? argv[3] : "9216");
     snprintf(remove, sizeof remove, "rm -rf %s", directory);
     if (system(remove) != 0 || !open)
         return fail("memif");

@@ -1,6 +1,9 @@
 """dpdk:// over the devices that every Linux has: af_packet, af_xdp, a recorded capture, and several at once. The same file serves them all."""
 
+import glob
+import json
 import os
+import socket
 import struct
 
 from namespace import enter_namespace, make_cable, ping, run
@@ -137,6 +140,23 @@ class Devices(EndTest):
         shard, sent = self.replay([ARP, tagged(ARP, 8), tagged(ARP, 7), tagged(ip(1, echo()), 7)], '&vlan=7')
         self.assertEqual([shard['packets'][name] for name in ('not_ours', 'arp_answered', 'echo_answered')], [2, 1, 1], shard)
         self.assertEqual([packet[12:18] for packet in sent], [b'\x81\x00\x00\x07\x08\x06', b'\x81\x00\x00\x07\x08\x00'])
+
+    def test_a_section_of_the_configuration_names_devices_and_dpdks_own_arguments(self):
+        os.environ['TMPDIR'] = self.directory
+        self.addCleanup(os.environ.pop, 'TMPDIR')
+        config = self.write('config.yaml', 'insecure-listen: true\ndpdk:\n  eal: --telemetry\n  devices:\n'
+                                           '    - {device: net_null0, ip: [10.9.0.2/24], port: 7000}\n')
+        engine = self.start('--config', config)
+        self.assertEqual(engine.addresses[1], 'dpdk://net_null0?ip=10.9.0.2/24&port=7000')
+        sockets = glob.glob(os.path.join(self.directory, 'hf-eal-*', 'dpdk', '*', 'dpdk_telemetry.v2'))
+        self.assertEqual(len(sockets), 1, os.listdir(self.directory))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as telemetry:
+            telemetry.connect(sockets[0])
+            telemetry.recv(65536)
+            telemetry.send(b'/ethdev/list')
+            self.assertEqual(json.loads(telemetry.recv(65536)), {'/ethdev/list': [0]})
+        self.assertEqual(engine.stop(), 0)
+        self.assertEqual(glob.glob(os.path.join(self.directory, 'hf-eal-*')), [])
 
 
 if __name__ == '__main__':

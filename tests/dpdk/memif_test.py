@@ -7,14 +7,14 @@ from harness import EndTest, main, run_tool  # its folder is known by now
 
 
 class Memif(EndTest):
-    def start_on_memif(self, **more):
+    def start_on_memif(self, options='', **more):
         socket = os.path.join(self.directory, 'memif.sock')
         self.socket = socket
-        address = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={socket}?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
+        address = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={socket}?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000{options}'
         return self.start('--listen', address, '--insecure-listen', **more)
 
-    def connect_bridge(self):
-        bridge = Bridge(self.socket, 'hf1')
+    def connect_bridge(self, *buffer_bytes):
+        bridge = Bridge(self.socket, 'hf1', *buffer_bytes)
         self.addCleanup(bridge.stop)
         bridge.wait_ready()
         run('ip', 'address', 'add', '10.9.0.1/24', 'dev', 'hf1')
@@ -33,6 +33,17 @@ class Memif(EndTest):
         shards = self.tool(engine, 'status')['shards']
         for shard in shards:
             self.assertGreater(shard['net']['datagrams_in'], 0, shards)
+        self.assertEqual(engine.stop(), 0)
+
+    def test_packets_of_9000_bytes_come_whole_in_one_buffer_and_in_many(self):
+        engine = self.start_on_memif('&mtu=9000')
+        self.stock(engine, 4, 1000000)
+        for buffer_bytes in ('9216', '2048'):
+            bridge = self.connect_bridge(buffer_bytes)
+            run('ip', 'link', 'set', 'hf1', 'mtu', '9000')
+            ping('10.9.0.2', '-s', '8972', '-M', 'do')
+            self.load('udp://10.9.0.2:7000')
+            bridge.stop()
         self.assertEqual(engine.stop(), 0)
 
     def load(self, address, *options):
