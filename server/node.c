@@ -7,6 +7,7 @@
 #include "server/replay.h"
 #include "server/service.h"
 #include "server/shard.h"
+#include "server/slow_log.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -384,7 +385,6 @@ static int control_log_level(void *context, int level)
     return (int)before;
 }
 
-/* Where its threads may run: where no shard is pinned. False: anywhere. */
 static uint64_t control_durable(void *context, uint64_t *term)
 {
     const struct hf_node *node = context;
@@ -392,6 +392,7 @@ static uint64_t control_durable(void *context, uint64_t *term)
     return hf_log_durable(node->log);
 }
 
+/* Where its threads may run: where no shard is pinned. False: anywhere. */
 static bool control_cpus(const struct hf_node *node, cpu_set_t *out)
 {
     bool pinned = false;
@@ -415,9 +416,10 @@ static int make_control(struct hf_node *node)
         .shard_count = node->shard_count,
         .partitions = node->partitions,
         .now_ns = control_now_ns,
-        .drain = control_drain,
         .durable = control_durable,
+        .slow = {.threshold_ns = node->options.slow_request_ms * 1000000ull, .report = hf_slow_log_write},
         .follower_stall_ms = (unsigned)(node->options.follower_stall_ns / 1000000),
+        .drain = control_drain,
         .log_level = control_log_level,
         .context = node,
     };

@@ -43,6 +43,8 @@ static const struct hf_option table[] = {
      HF_OPTION_SECONDS, .most = seconds_most},
     {"follower-stall", "SECONDS", "drop a follower of events that takes too little for so long [30]", AT(follower_stall_ns),
      HF_OPTION_SECONDS, .most = seconds_most},
+    {"slow-request-ms", "MS", "log calls of the control plane that take longer; 0: none [1000]", AT(slow_request_ms), HF_OPTION_COUNT64,
+     .most = 86400000},
     {"log-ahead", "BYTES", "log space filled with zeros ahead of the tail [128M]", AT(log_ahead_bytes), HF_OPTION_BYTES, .least = MIB,
      .most = 1ull << 40},
     {"segment-bytes", "BYTES", "size of a log file of a new directory [64M]", AT(segment_bytes), HF_OPTION_BYTES, .least = MIB / 4,
@@ -91,6 +93,7 @@ void hf_server_options_default(struct hf_server_options *options)
         .clock_gap_max_ns = 3600 * second_ns,
         .session_idle_ns = 60 * second_ns,
         .follower_stall_ns = 30 * second_ns,
+        .slow_request_ms = 1000,
         .log_ahead_bytes = 128 * MIB,
     };
     snprintf(options->listen[0], sizeof options->listen[0], "tcp://127.0.0.1:7420");
@@ -242,7 +245,8 @@ static int cpus_take(const char *text, struct hf_server_options *options, char *
 static int listen_take(const char *text, struct hf_server_options *options, char *error, size_t bytes)
 {
     if (!hf_listen_valid(text))
-        return expected(error, bytes, "an address like tcp://127.0.0.1:7420, udp://[::1]:7420, unix:///run/holdfast.sock or dpdk://...", text);
+        return expected(error, bytes, "an address like tcp://127.0.0.1:7420, udp://[::1]:7420, unix:///run/holdfast.sock or dpdk://...",
+                        text);
     if (options->listen_count == HF_LISTEN_MAX) {
         snprintf(error, bytes, "more than %d addresses; leave some out", HF_LISTEN_MAX);
         return HF_E_USAGE;

@@ -51,6 +51,7 @@ struct hf_server_options {
     uint64_t skus_max, orders_max, cells_max, lines_max, command_ids_max, limits_max, request_keys_max; /* rows, of the node */
     uint64_t retention_ns, clock_gap_max_ns;
     uint64_t session_idle_ns;   /* how long a session without a connection is kept; 0: 60 s */
+    uint64_t slow_request_ms;   /* calls of the control plane that take longer are logged; 0: none */
     uint64_t follower_stall_ns; /* how long a follower of events may take too little; 0: 30 s */
     uint64_t log_ahead_bytes;
     uint64_t segment_bytes;   /* of a new directory; 0: persist's own size */

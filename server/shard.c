@@ -19,6 +19,7 @@ enum {
     IDLE_TURNS_SPUN = 4,
     IDLE_WAIT_NS = 50000,
     LOG_FULL_NS = 100000000, /* log space that is merely late comes within this */
+    STEPPED_NS = 0,          /* which of a request's words says when its last answer was made */
 };
 
 static void notice_full_log(struct hf_shard *shard);
@@ -112,8 +113,12 @@ static uint32_t pack_answers(struct hf_request *request)
 /* No session has the number 0: the request is the control plane's, with one command, and stands in its item. */
 static void answer_control(struct hf_shard *shard, struct hf_request *request)
 {
+    struct hf_exchange_item *item = (struct hf_exchange_item *)(void *)((char *)request - offsetof(struct hf_exchange_item, engine));
+    item->taken_ns = request->received_ns;
+    item->stepped_ns = request->shard_words[STEPPED_NS];
+    item->given_ns = shard->now_ns;
     shard->from_control--;
-    hf_exchange_give(shard->exchange, (struct hf_exchange_item *)(void *)((char *)request - offsetof(struct hf_exchange_item, engine)));
+    hf_exchange_give(shard->exchange, item);
 }
 
 static void send_answer(struct hf_shard *shard, struct hf_request *request)
@@ -133,8 +138,10 @@ static void answered(struct hf_shard *shard, struct hf_request *request, uint64_
     if (position > request->position)
         request->position = position;
     assert(request->left > 0);
-    if (--request->left == 0)
+    if (--request->left == 0) {
+        request->shard_words[STEPPED_NS] = shard->now_ns;
         push(&shard->waiting, request);
+    }
 }
 
 static unsigned answer_durable(struct hf_shard *shard)

@@ -38,6 +38,7 @@ struct hf_control {
     struct hf_rest *rest;
     struct hf_exchange *exchange;
     struct hf_events *events;
+    struct hf_slow slow;
     struct hf_control_service services[HF_CONTROL_TABLES];
     bool started, draining;
     _Alignas(8) uint8_t scratch[HF_COMMAND_BYTES_MAX]; /* the loop's */
@@ -64,6 +65,8 @@ static void hf_control_answered(struct hf_grpc_task *task)
     struct hf_exchange_item *item = (struct hf_exchange_item *)(void *)((char *)task - offsetof(struct hf_exchange_item, task));
     struct hf_grpc_call *call = item->call;
     const struct hf_verb *verb = item->verb;
+    struct hf_control *control = hf_control_of(call);
+    hf_slow_check(&control->slow, item, control->options.now_ns(control->options.context));
     if (!hf_grpc_ended(call)) {
         uint16_t result = item->answer->result;
         if (verb->any_result || result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
@@ -71,7 +74,7 @@ static void hf_control_answered(struct hf_grpc_task *task)
         else
             hf_refuse_answer(call, item->command, item->answer);
     }
-    hf_exchange_finished(hf_control_of(call)->exchange, item);
+    hf_exchange_finished(control->exchange, item);
 }
 
 /* The item with a copy of the command and room for its answer, in the call's memory. */
@@ -87,6 +90,7 @@ static struct hf_exchange_item *hf_control_item(struct hf_grpc_call *call, const
     item->call = call;
     item->command = command;
     item->answer = answer;
+    item->asked_ns = draft->now_ns;
     return item;
 }
 
@@ -231,6 +235,7 @@ int hf_control_create(const struct hf_control_options *options, struct hf_contro
     if (!control)
         return HF_E_MEMORY;
     control->options = *options;
+    control->slow.options = options->slow;
     if (options->listen_count > HF_CONTROL_LISTEN_MAX) {
         free(control);
         return HF_E_USAGE;
@@ -272,11 +277,22 @@ uint16_t hf_control_port(const struct hf_control *control, unsigned listener)
 
 bool hf_control_number(const struct hf_control *control, unsigned index, const char **name, uint64_t *value)
 {
-    if (index >= HF_EVENTS_COUNTERS)
-        return false;
-    *name = hf_events_counter_name((enum hf_events_counter)index);
-    *value = hf_events_count(control->events, (enum hf_events_counter)index);
-    return true;
+    switch (index) {
+    case HF_EVENTS_COUNTERS:
+        *name = "control.slow_requests";
+        *value = hf_load_relaxed_u64(&control->slow.slow);
+        return true;
+    case HF_EVENTS_COUNTERS + 1:
+        *name = "control.slow_suppressed";
+        *value = hf_load_relaxed_u64(&control->slow.suppressed);
+        return true;
+    default:
+        if (index > HF_EVENTS_COUNTERS)
+            return false;
+        *name = hf_events_counter_name((enum hf_events_counter)index);
+        *value = hf_events_count(control->events, (enum hf_events_counter)index);
+        return true;
+    }
 }
 
 void hf_control_ready(struct hf_control *control)

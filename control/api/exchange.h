@@ -27,7 +27,10 @@ struct hf_exchange_item {
     struct hf_command *command; /* 8-byte aligned, its length walked */
     struct hf_answer *answer;   /* hf_answer_bytes_max(command), 8-byte aligned */
     struct hf_exchange_item *before, *after;
-    bool posted;                                           /* the pump's */
+    bool posted;       /* the pump's */
+    uint64_t asked_ns; /* the submitter's */
+    /* The shard's: engine time when it took the item, when the answer was made, when it was given back. */
+    uint64_t taken_ns, stepped_ns, given_ns;
     _Alignas(16) uint8_t engine[HF_EXCHANGE_ENGINE_BYTES]; /* the shard's while it has the item */
 };
 

@@ -300,7 +300,7 @@ class EventsTest(harness.EndTest):
             time.sleep(0.01)
 
     def counter(self, name, shop):
-        return sum(counter.value for counter in shop.Status().counters if counter.name == 'control.events.' + name)
+        return sum(counter.value for counter in shop.Status().counters if counter.name in ('control.events.' + name, 'control.' + name))
 
     def test_a_trace_comes_back_in_events_and_from_the_tool_and_an_invalid_one_does_not(self):
         engine, shop = self.begin()
@@ -320,6 +320,33 @@ class EventsTest(harness.EndTest):
         again = orders_pb2.PlaceOrderRequest(id=ids[0], lines=request.lines)
         other = place(again, timeout=WAIT_S, metadata=[('traceparent', TRACE.replace('4bf9', '0000'))])
         self.assertTrue(other.receipt.repeated, 'a retry under another trace is the same order')
+
+    def slow(self, engine):
+        return [line for line in engine.messages() if line['msg'] == 'slow request']
+
+    def test_slow_requests_are_logged_with_their_order_their_trace_and_where_the_time_went_and_floods_of_them_are_counted(self):
+        engine, shop = self.begin('--slow-request-ms', '1')
+        place = shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder', request_serializer=orders_pb2.PlaceOrderRequest.SerializeToString,
+                                         response_deserializer=orders_pb2.OrderReceipt.FromString)
+        request = orders_pb2.PlaceOrderRequest(lines=[orders_pb2.OrderLine(sku='apple', location=1, quantity=1)] * 256)
+        orders = set()
+
+        def flood():
+            calls = [place.future(request, timeout=WAIT_S, metadata=[('traceparent', TRACE)]) for _ in range(90)]
+            orders.update(call.result().id for call in calls)
+            return self.counter('slow_suppressed', shop)
+
+        self.eventually(flood)
+        self.eventually(lambda: flood() and any('suppressed' in line for line in self.slow(engine)))
+        self.assertGreater(self.counter('slow_requests', shop), self.counter('slow_suppressed', shop))
+        for line in self.slow(engine):
+            if line['method'] != '/holdfast.v1.Orders/PlaceOrder':
+                continue
+            self.assertIn(line['order'], orders)
+            self.assertEqual((line['sku'], line['trace'], line['result'], line['level']), ('apple', TRACE[3:35], 'OK', 'warn'))
+            self.assertGreaterEqual(line['total_us'], 1000)
+            parts = sum(line[part] for part in ('queued_us', 'engine_us', 'durable_us', 'answered_us'))
+            self.assertAlmostEqual(parts, line['total_us'], delta=4)
 
     def test_the_example_of_the_documentation_follows(self):
         _, shop = self.begin()

@@ -216,7 +216,8 @@ static void the_help_names_every_flag(void **state)
                                         "block-max",
                                         "session-idle",
                                         "max-request-keys",
-                                        "follower-stall"};
+                                        "follower-stall",
+                                        "slow-request-ms"};
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
