@@ -374,6 +374,9 @@ static int configure(struct device *device, const struct rte_eth_dev_info *info,
     struct rte_eth_conf conf = {.rxmode = {.mtu = mtu, .offloads = info->rx_offload_capa & in}};
     device->offload = (info->tx_offload_capa & out) == out;
     conf.txmode.offloads = device->offload ? out : 0;
+    /* It carries whatever its buffers hold, chained if need be, and yet says that it does not. */
+    if (strcmp(info->driver_name, "net_memif") == 0)
+        conf.rxmode.mtu = mtu < RTE_ETHER_MTU ? mtu : RTE_ETHER_MTU;
     uint16_t in_count = DESCRIPTORS, out_count = DESCRIPTORS;
     int failed = rte_eth_dev_configure(device->id, 1, 1, &conf);
     if (!failed)
