@@ -2,6 +2,8 @@
  * that it stays ahead of the port; the port does all that it does in the engine.
  *
  *   net_echo [seconds of each case]      prints one JSON object a line
+ *   net_echo serve ADDRESS               only the port, over any transport, on core 0: what a load generator reaches against it is its
+ *                                        own ceiling with the very frames of a run against an engine. Prints where it listens
  *
  * `port_ns` is processor time of the port's thread for each command, system calls included: the figure to watch on a machine that is not
  * quiet. */
@@ -29,6 +31,7 @@ enum { CONNECTIONS_MAX = 256, BUFFER_BYTES = 1 << 20, BATCH = 256 };
 struct port_thread {
     struct hf_net *net;
     struct hf_atomic_u32 stop;
+    clockid_t clock; /* of what clients are told to be the engine's time */
     double cpu_s;
     uint64_t commands, turns, waits;
 };
@@ -73,7 +76,7 @@ static void *serve(void *context)
     struct hf_request *requests[BATCH];
     pin(0);
     while (!hf_load_acquire_u32(&port->stop)) {
-        unsigned count = hf_net_receive(port->net, clock_ns(CLOCK_MONOTONIC), true, 0, requests, BATCH);
+        unsigned count = hf_net_receive(port->net, clock_ns(port->clock), true, 0, requests, BATCH);
         for (unsigned i = 0; i < count; i++) {
             port->commands += requests[i]->command_count;
             answer(port->net, requests[i]);
@@ -178,7 +181,7 @@ static void run(double seconds, unsigned connections, unsigned batch, unsigned f
     struct pollfd polls[CONNECTIONS_MAX];
     const char *const listen[] = {"tcp://127.0.0.1:0"};
     struct hf_net_options options = {.listen = listen, .listen_count = 1, .shard_count = 1, .partitions = 256};
-    struct port_thread port = {0};
+    struct port_thread port = {.clock = CLOCK_MONOTONIC};
     pthread_t thread;
     if (hf_net_create(&options, &port.net) != 0) {
         fprintf(stderr, "net_echo: %s\n", hf_net_error());
@@ -217,8 +220,39 @@ static void run(double seconds, unsigned connections, unsigned batch, unsigned f
     hf_net_destroy(port.net);
 }
 
+/* Where listener 0 really is. */
+static void print_address(const struct hf_net *net, const char *asked)
+{
+    const char *colon = strrchr(asked, ':');
+    if (hf_net_path(net, 0))
+        printf("unix://%s\n", hf_net_path(net, 0));
+    else if (hf_carrier_of(asked) == HF_CARRIER_DPDK || !colon)
+        printf("%s\n", asked);
+    else
+        printf("%.*s:%u\n", (int)(colon - asked), asked, hf_net_port(net, 0));
+    fflush(stdout);
+}
+
+static int serve_address(const char *address)
+{
+    const char *const listen[] = {address};
+    struct hf_net_options options = {
+        .listen = listen, .listen_count = 1, .insecure_listen = true, .shard_count = 1, .partitions = 256, .retention_ms = 600000};
+    options.requests_max = 16384;
+    struct port_thread port = {.clock = CLOCK_REALTIME};
+    if (hf_net_create(&options, &port.net) != 0) {
+        fprintf(stderr, "net_echo: %s\n", hf_net_error());
+        return 1;
+    }
+    print_address(port.net, address);
+    serve(&port);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "serve") == 0)
+        return serve_address(argv[2]);
     double seconds = argc > 1 ? strtod(argv[1], NULL) : 2;
     pin(1);
     run(seconds, 8, 64, 16);

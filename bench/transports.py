@@ -1,0 +1,172 @@
+"""Durable orders over TCP, unix sockets, UDP and memif (DPDK's shared memory between two processes), and the generator's own ceiling on each.
+
+Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`, the
+engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER`, beyond which no engine could be
+seen. Redis is measured between the rounds of `memif`. Datagrams are bounded by the path: loopback's MTU of 65,536 carries any frame, memif is
+given an MTU of 9,000, which holds 64 orders of one line.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from engine import Engine, Failed, dies_with_us, pinned, program, run_json, scratch, write_stock
+from peers import EIGHT_A_FRAME, HEADLINE, ONE_A_FRAME, SKUS, Case, Holdfast, Peer, engine_options, flush_us
+from rows import median, row
+
+CARRIERS = ('tcp', 'unix', 'udp', 'memif')
+SHAPES = {'single-line': HEADLINE, 'single-line-8-a-frame': EIGHT_A_FRAME, 'single-line-1-a-frame': ONE_A_FRAME}
+RATE_MAX = {'single-line': 5000000, 'single-line-8-a-frame': 4500000, 'single-line-1-a-frame': 2500000}
+MTU = 9000
+GOALS = {'unix/single-line': 1.0, 'memif/single-line': 1.2}
+
+
+def memif(role, socket):
+    return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={socket}?mtu={MTU}'
+
+
+class Carrier:
+    """Addresses of one way in; `directory` is short, as a socket's path must be."""
+
+    def __init__(self, name, directory):
+        self.name, self.socket = name, os.path.join(directory, name)
+
+    def listen(self):
+        # A listener that was killed leaves its socket behind.
+        with contextlib.suppress(OSError):
+            os.unlink(self.socket)
+        return {'tcp': 'tcp://127.0.0.1:0', 'unix': f'unix://{self.socket}', 'udp': 'udp://127.0.0.1:0',
+                'memif': memif('server', self.socket) + '&ip=10.9.0.2/24&port=7000'}[self.name]
+
+    def server(self, listening):
+        """What a client is told, of an engine that says it listens there."""
+        return memif('client', self.socket) + '&ip=10.9.0.1/24&to=10.9.0.2:7000' if self.name == 'memif' else listening
+
+
+class Reached:
+    """An engine by another of its addresses, as Holdfast.run_case() asks for one."""
+
+    def __init__(self, engine, server):
+        self.engine, self.server = engine, server
+
+    def command(self, *arguments):
+        return [program('holdfast'), '--server', self.server, *map(str, arguments), '--json']
+
+    def alive(self):
+        return self.engine.alive()
+
+
+def run_engine(holdfast, carrier, cases):
+    orders = sum(case.rate_max * case.seconds for case in cases)
+    data = os.path.join(holdfast.directory, 'data')
+    extra = [] if carrier.name == 'tcp' else ['--listen', carrier.listen(), '--insecure-listen']
+    with Engine(data, engine_options(orders, orders) + extra) as engine:
+        imported = engine.tool('stock', 'import', holdfast.stock)
+        if imported['refused'] != 0:
+            raise Failed(f'stock import: {imported}')
+        server = carrier.server(engine.address if carrier.name == 'tcp' else listening_as(engine, carrier.name))
+        for case in cases:
+            holdfast.run_case(Reached(engine, server), case, {'mtu': MTU if carrier.name == 'memif' else None, 'max_orders': orders})
+    shutil.rmtree(data, ignore_errors=True)
+
+
+def listening_as(engine, scheme):
+    """The address of that scheme among those that it listens on since its last start; None: it has none."""
+    with open(engine.log_path, encoding='utf-8', errors='replace') as log:
+        words = log.read().split('"')
+    return next((word for word in words[::-1] if word.startswith(f'{scheme}://') and not word.endswith('control.sock')), None)
+
+
+@contextlib.contextmanager
+def echo(carrier):
+    """The engine's port alone. -> what a client is told"""
+    process = subprocess.Popen([program('net_echo'), 'serve', carrier.listen()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                               preexec_fn=dies_with_us(signal.SIGKILL))
+    try:
+        address = process.stdout.readline().strip()
+        if not address:
+            raise Failed(f'net_echo serve {carrier.listen()}: exit {process.wait()}')
+        yield carrier.server(address)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def run_echo(ceilings, carrier, cases):
+    with echo(carrier) as server:
+        for case in cases:
+            got = run_json(pinned(1, [program('holdfast'), '--server', server, *map(str, case.load(case.seconds)), '--json']))
+            if got['errors'] or got['unanswered'] or got['granted'] != got['orders']:
+                raise Failed(f'echo of {case.name}: the run is void: {got}')
+            ceilings.setdefault(case.name, []).append(got['granted'] / got['seconds'])
+
+
+def cases_of(carrier, shapes, seconds):
+    return [Case(f'{carrier}/{shape}', seconds, SHAPES[shape], RATE_MAX[shape]) for shape in shapes]
+
+
+def measure(directory, carriers, shapes, quick, between):
+    """-> (Holdfast with the engine's runs, case -> the generator's ceilings, the cases)"""
+    stock, ceilings = os.path.join(directory, 'stock.csv'), {}
+    write_stock(stock, SKUS, 2000000000)
+    holdfast = Holdfast(directory, stock)
+    sockets = tempfile.mkdtemp(prefix='hf-bench-')
+    try:
+        for number in range(3 if quick else 5):
+            # The other way round every second time, so that a machine that slows down does not slow always the same ones.
+            for name in carriers if number % 2 == 0 else carriers[::-1]:
+                carrier, cases = Carrier(name, sockets), cases_of(name, shapes, 1 if quick else 2)
+                run_engine(holdfast, carrier, cases)
+                run_echo(ceilings, carrier, cases)
+                between()
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+    return holdfast, ceilings, [case for name in carriers for case in cases_of(name, shapes, 0)]
+
+
+def report(printer, bench, holdfast, ceilings, cases, **more):
+    for case in cases:
+        carrier, shape = case.name.split('/')
+        told = {**holdfast.told(case), 'echo': round(median(ceilings[case.name])), 'frames_resent': holdfast.runs[case.name][-1]['frames_resent']}
+        if carrier == 'tcp':
+            printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', **told, **more))
+        else:
+            printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', f'tcp/{shape}', holdfast.values(f'tcp/{shape}'),
+                            goal=GOALS.get(case.name), **told, **more))
+        printer.add(row(bench, f'echo/{case.name}', ceilings[case.name], 'orders/s', orders_a_frame=case.shape['batch'], generator_cpu=1, echo_cpu=0))
+
+
+def run(printer, quick):
+    """Every carrier at 64, 8 and 1 orders a frame."""
+    program('holdfastd')
+    with scratch('bench-data') as directory:
+        flush = flush_us(directory)
+        report(printer, 'transports', *measure(directory, CARRIERS, tuple(SHAPES), quick, lambda: None), flush_us_p50=round(flush, 1))
+
+
+def run_memif(printer, quick):
+    """memif at 64 orders a frame against Redis at the same work and against TCP."""
+    program('holdfastd')
+    pipelines = {16: 45000, 64: 45000} if quick else {1: 80000, 16: 200000, 64: 200000}
+    rates = {pipeline: [] for pipeline in pipelines}
+    with scratch('bench-data') as directory:
+        flush = flush_us(directory)
+        with Peer('redis_same_work.sh', directory) as redis:
+            redis.await_line()
+
+            def between():
+                for pipeline, requests in pipelines.items():
+                    rates[pipeline].append(redis.measure(pipeline, requests)['orders_per_s'])
+
+            holdfast, ceilings, cases = measure(directory, ('tcp', 'memif'), ('single-line',), quick, between)
+        best = max(rates, key=lambda one: median(rates[one]))
+        for pipeline, values in rates.items():
+            printer.add(row('memif', f'redis-same-work/pipeline-{pipeline}', values, 'orders/s', clients=50, flush_us_p50=round(flush, 1)))
+        for name, goal in (('tcp/single-line', 55), ('memif/single-line', 70)):
+            printer.add(row('memif', name, holdfast.values(name), 'orders/s', 'redis-same-work', rates[best], goal=goal, redis_pipeline=best,
+                            echo=round(median(ceilings[name]))))
+        report(printer, 'memif', holdfast, ceilings, cases, flush_us_p50=round(flush, 1))
