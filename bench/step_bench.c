@@ -218,8 +218,7 @@ static uint32_t gather(struct hf_task *tasks, uint32_t first, uint32_t end)
     uint32_t count = end - first < HF_BATCH_MAX ? end - first : HF_BATCH_MAX;
     for (uint32_t i = 0; i < count; i++)
         gather_one(&tasks[i], first + i);
-    for (uint32_t i = 0; i < count; i++)
-        hf_engine_prefetch(node.engine, tasks[i].command, &tasks[i].hint, 0);
+    hf_executor_prefetch(shard.executor, tasks, count);
     return count;
 }
 

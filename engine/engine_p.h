@@ -147,10 +147,11 @@ struct hf_pool {
 };
 
 struct hf_partition {
+    /* The first line is all that a place is hashed with, the next two are the rest of what it needs. */
+    struct hf_index order_index, cell_index;
     uint64_t last_ns;
     uint64_t mark_ms;
     struct hf_pool orders, cells;
-    struct hf_index order_index, cell_index;
     struct hf_timers order_timers;
     struct hf_pool skus, lines, sides, remembered, limits;
     struct hf_index sku_index, remembered_index, limit_index;

@@ -8,22 +8,24 @@ void hf_index_init(struct hf_index *index, struct hf_index_bucket *buckets, stru
 
 static uint32_t overflow_take(struct hf_index *index)
 {
-    uint32_t at = index->overflow_free;
+    struct hf_index_spares *spares = hf_index_spares(index);
+    uint32_t at = spares->free;
     if (at != 0)
-        index->overflow_free = index->overflow[at].next;
+        spares->free = index->overflow[at].next;
     else
-        at = ++index->overflow_used;
-    index->overflow_live++;
+        at = ++spares->used;
+    spares->live++;
     index->overflow[at].count = index->overflow[at].next = 0;
     return at;
 }
 
 static void overflow_give(struct hf_index *index, uint32_t at)
 {
-    index->overflow[at].next = index->overflow_free;
+    struct hf_index_spares *spares = hf_index_spares(index);
+    index->overflow[at].next = spares->free;
     index->overflow[at].count = 0;
-    index->overflow_free = at;
-    index->overflow_live--;
+    spares->free = at;
+    spares->live--;
 }
 
 static void chain_append(struct hf_index *index, struct hf_index_bucket *bucket, uint32_t hash, uint32_t slot)

@@ -27,12 +27,25 @@ struct hf_index_bucket {
 
 _Static_assert(sizeof(struct hf_index_bucket) == 64, "a bucket is a cache line");
 
+/* Of the overflow buckets; stands in the place of their first, which no chain uses, so that an index is half a cache line. */
+struct hf_index_spares {
+    uint32_t free, used, live;
+    uint32_t unused[13];
+};
+
 struct hf_index {
     struct hf_index_bucket *buckets;  /* mask + 1 + split of them are in use */
-    struct hf_index_bucket *overflow; /* [0] is unused */
+    struct hf_index_bucket *overflow; /* [0]: hf_index_spares */
     uint32_t mask, split;
-    uint32_t rows, overflow_free, overflow_used, overflow_live;
+    uint32_t rows, unused;
 };
+
+_Static_assert(sizeof(struct hf_index_spares) == 64 && sizeof(struct hf_index) == 32, "a bucket, and half a line");
+
+static inline struct hf_index_spares *hf_index_spares(const struct hf_index *index)
+{
+    return (struct hf_index_spares *)(void *)index->overflow;
+}
 
 /* Buckets and overflow buckets that `rows_max` rows can need: beyond its primary bucket a chain has one overflow bucket for each 7 full
  * entries before it. */

@@ -322,7 +322,7 @@ uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command 
     return home & engine->mask;
 }
 
-PREFETCH prefetch_plain(const struct hf_partition *home, struct hf_hint *hint, int stage)
+PREFETCH prefetch_plain(const struct hf_partition *home, const struct hf_command *command, struct hf_hint *hint, int stage)
 {
     if (stage == 0) {
         prefetch_bucket(&home->cell_index, hint->cell_hash);
@@ -332,6 +332,7 @@ PREFETCH prefetch_plain(const struct hf_partition *home, struct hf_hint *hint, i
     hint->cell_slot = candidate(&home->cell_index, hint->cell_hash);
     prefetch_row(&home->cells, hint->cell_slot);
     prefetch_fresh(&home->orders);
+    __builtin_prefetch(hf_timer_link(&home->order_timers, hf_timer_hint(&home->order_timers, command->arg * HF_MS_NS)), 1);
 }
 
 /* Line 0 lives where the id says, or the place will be refused. */
@@ -407,7 +408,7 @@ static __attribute__((noinline)) void prefetch_other(const struct hf_engine *eng
 void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint, int stage)
 {
     if (hint->plain)
-        prefetch_plain(&engine->partitions[hint->partition], hint, stage);
+        prefetch_plain(&engine->partitions[hint->partition], command, hint, stage);
     else
         prefetch_other(engine, command, stage);
 }

@@ -15,14 +15,6 @@ static uint64_t tick_passed(const struct hf_timers *timers, uint64_t now_ns)
     return tick > 0 ? tick - 1 : 0;
 }
 
-static unsigned list_of(const struct hf_timers *timers, uint64_t tick)
-{
-    if (tick <= timers->now)
-        return timers->now & 255;
-    unsigned level = (63u - (unsigned)__builtin_clzll(tick ^ timers->now)) / 8;
-    return level * HF_WHEEL_SLOTS + ((tick >> 8 * level) & 255);
-}
-
 static void list_push(struct hf_timers *timers, unsigned list, uint32_t slot)
 {
     struct hf_wheel *wheel = timers->wheel;
@@ -43,7 +35,7 @@ void hf_timer_insert(struct hf_timers *timers, uint32_t slot, uint64_t at_ns, ui
         uint64_t passed = tick_passed(timers, now_ns);
         timers->now = passed > timers->now ? passed : timers->now;
     }
-    list_push(timers, list_of(timers, tick_of(timers, at_ns)), slot);
+    list_push(timers, hf_timer_list(timers->now, tick_of(timers, at_ns)), slot);
 }
 
 void hf_timer_remove(struct hf_timers *timers, uint32_t slot)
@@ -115,7 +107,7 @@ static bool wheel_cascade(struct hf_timers *timers, uint32_t *budget, hf_timer_t
             uint32_t slot = wheel->heads[list];
             hf_timer_remove(timers, slot);
             timers->count++;
-            list_push(timers, list_of(timers, tick_of(timers, time_ns(owner, timers->kind, slot))), slot);
+            list_push(timers, hf_timer_list(timers->now, tick_of(timers, time_ns(owner, timers->kind, slot))), slot);
         }
     }
     return true;

@@ -41,6 +41,21 @@ static inline struct hf_link *hf_timer_link(const struct hf_timers *timers, uint
     return (struct hf_link *)(void *)(timers->links + (size_t)slot * timers->stride);
 }
 
+/* The number of the list in which an item that fires at `tick` stands while the wheel is at `now`. */
+static inline uint32_t hf_timer_list(uint64_t now, uint64_t tick)
+{
+    if (tick <= now)
+        return now & 255;
+    unsigned level = (63u - (unsigned)__builtin_clzll(tick ^ now)) / 8;
+    return level * HF_WHEEL_SLOTS + ((tick >> 8 * level) & 255);
+}
+
+/* The slot that will most likely stand behind an item inserted to fire `after_ns` from now: 0 when none. A hint. */
+static inline uint32_t hf_timer_hint(const struct hf_timers *timers, uint64_t after_ns)
+{
+    return timers->wheel->heads[hf_timer_list(timers->now, timers->now + (after_ns >> HF_TICK_SHIFT))];
+}
+
 /* When the item of a slot is to fire, for the cascade; `owner` is what hf_timer_advance() was given. */
 typedef uint64_t hf_timer_time(const void *owner, uint32_t kind, uint32_t slot);
 

@@ -8,7 +8,10 @@ enum {
     WORD_SPINS_MAX = 2000, /* about as long as another shard's batch takes */
     WORD_POLLS_MAX = 64,   /* batches in which a shard keeps off its own word for somebody who wants it */
     OUTCOME_BYTES_MAX = HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX,
-    BURST = 16, /* steps whose memory is asked for in a row, so that the page walks overlap, while the burst before is stepped */
+    /* Steps between asking for the buckets and for the rows that they lead to, and steps whose rows are asked for in a row so that the page
+     * walks overlap: what is asked for earlier is out of the first-level cache again before its turn. */
+    LEAD = 16,
+    BURST = 4,
     OUTCOMES_BYTES = 512 * 1024,
 };
 
@@ -213,6 +216,17 @@ static struct hf_log_claim claim_staged(struct hf_executor *executor)
     return claim;
 }
 
+/* What is copied here is a few lines long and of whole words: a call of memcpy() costs more than the copying. */
+static inline uint8_t *copy_words(uint8_t *to, const void *from, uint32_t bytes)
+{
+    const uint8_t *at = from;
+    for (; bytes >= 32; at += 32, to += 32, bytes -= 32)
+        memcpy(to, at, 32);
+    for (; bytes > 0; at += 8, to += 8, bytes -= 8)
+        memcpy(to, at, 8);
+    return to;
+}
+
 static void copy_staged(struct hf_executor *executor, struct hf_log_claim claim)
 {
     uint8_t *at = claim.memory;
@@ -220,9 +234,8 @@ static void copy_staged(struct hf_executor *executor, struct hf_log_claim claim)
         const struct hf_slot *slot = &executor->slots[i];
         if (slot->outcome_bytes == 0)
             continue;
-        memcpy(at, slot->record, slot->outcome_bytes);
-        memcpy(at + slot->outcome_bytes, slot->task.command, slot->task.command->length);
-        at += slot->record->length;
+        at = copy_words(at, slot->record, slot->outcome_bytes);
+        at = copy_words(at, slot->task.command, slot->task.command->length);
     }
     executor->flushed = executor->stepped;
     executor->staged_bytes = executor->outcomes_used = 0;
@@ -278,27 +291,21 @@ static void step_next(struct hf_executor *executor)
     executor->stepped++;
 }
 
-static uint32_t burst_end(const struct hf_executor *executor, uint32_t first)
+static void prefetch(struct hf_executor *executor, uint32_t first, uint32_t end, int stage)
 {
-    return executor->count - first < BURST ? executor->count : first + BURST;
-}
-
-static void prefetch_burst(struct hf_executor *executor, uint32_t first, uint32_t end)
-{
-    for (uint32_t i = first; i < end; i++)
-        hf_engine_prefetch(executor->engine, executor->slots[i].task.command, &executor->slots[i].task.hint, 1);
+    for (uint32_t i = first; i < end && i < executor->count; i++)
+        hf_engine_prefetch(executor->engine, executor->slots[i].task.command, &executor->slots[i].task.hint, stage);
 }
 
 static void step_admitted(struct hf_executor *executor)
 {
-    uint32_t end = burst_end(executor, executor->stepped);
-    prefetch_burst(executor, executor->stepped, end);
-    while (executor->stepped < executor->count) {
-        uint32_t next = burst_end(executor, end);
-        prefetch_burst(executor, end, next);
-        while (executor->stepped < end)
+    uint32_t first = executor->stepped;
+    prefetch(executor, first, first + BURST, 1);
+    for (uint32_t at = first; at < executor->count; at += BURST) {
+        prefetch(executor, at + BURST + LEAD, at + 2 * BURST + LEAD, 0);
+        prefetch(executor, at + BURST, at + 2 * BURST, 1);
+        while (executor->stepped < executor->count && executor->stepped < at + BURST)
             step_next(executor);
-        end = next;
     }
 }
 
@@ -341,6 +348,12 @@ static void let_all_go(struct hf_executor *executor)
         hf_word_set_position(word, later(executor->claimed_end, hf_word_position(word)));
     }
     let_go(executor, 0, 0);
+}
+
+void hf_executor_prefetch(const struct hf_executor *executor, struct hf_task *tasks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && i < LEAD + BURST; i++)
+        hf_engine_prefetch(executor->engine, tasks[i].command, &tasks[i].hint, 0);
 }
 
 void hf_executor_run(struct hf_executor *executor)

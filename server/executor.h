@@ -90,6 +90,9 @@ void hf_executor_destroy(struct hf_executor *executor);
 /* The most bytes that one executor claims between two checks of the log buffer's room. */
 uint32_t hf_executor_batch_bytes_max(uint32_t block_max);
 
+/* Asks for what the first tasks of the batch after this one will touch; run() asks for the rest in its time. Their hints are filled. */
+void hf_executor_prefetch(const struct hf_executor *executor, struct hf_task *tasks, uint32_t count);
+
 /* Starts a batch. `latest_ns`: later of engine time and wall clock. shed: new orders get shed_result. The log buffer has room for it. */
 void hf_executor_begin(struct hf_executor *executor, uint64_t now_ns, uint64_t latest_ns, bool shed, uint16_t shed_result);
 

@@ -7,7 +7,8 @@
 
 enum {
     WINDOW_RECORDS = 64,
-    BURST = 16, /* records whose memory is asked for in a row, so that the waits for it overlap, while the burst before is replayed */
+    LEAD = 16, /* as in executor.c */
+    BURST = 4,
     WINDOW_BYTES = 64 * 1024, /* one largest record always fits */
     LOCATIONS_MAX = 65536,
 };
@@ -132,8 +133,10 @@ static int window_replay(struct hf_replay *replay, struct window *window)
 {
     prefetch(replay, window, 0, BURST, 1);
     for (uint32_t i = 0; i < window->count && replay->failed == 0; i++) {
-        if (i % BURST == 0)
+        if (i % BURST == 0) {
+            prefetch(replay, window, i + BURST + LEAD, i + 2 * BURST + LEAD, 0);
             prefetch(replay, window, i + BURST, i + 2 * BURST, 1);
+        }
         replay->failed = item_replay(replay, &window->items[i], window->end_position[i]);
     }
     window->count = window->used = 0;
@@ -144,7 +147,7 @@ static int window_replay(struct hf_replay *replay, struct window *window)
 static int windows_turn(struct hf_replay *replay)
 {
     struct window *full = replay->filling;
-    prefetch(replay, full, 0, full->count, 0);
+    prefetch(replay, full, 0, BURST + LEAD, 0);
     replay->filling = replay->waiting;
     replay->waiting = full;
     return window_replay(replay, replay->filling);

@@ -330,12 +330,6 @@ static unsigned run_parked(struct hf_shard *shard)
     return work;
 }
 
-static void prefetch(const struct hf_shard *shard, struct hf_task *tasks, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        hf_engine_prefetch(shard->node->engine, tasks[i].command, &tasks[i].hint, 0);
-}
-
 static unsigned run_forwarded(struct hf_shard *shard)
 {
     unsigned work = 0;
@@ -348,7 +342,7 @@ static unsigned run_forwarded(struct hf_shard *shard)
             continue;
         shard->counters.taken_over += count;
         work += count;
-        prefetch(shard, tasks, count);
+        hf_executor_prefetch(shard->executor, tasks, count);
         begin(shard);
         for (uint32_t i = 0; i < count; i++)
             if (!refuse_full(shard, &tasks[i]))
@@ -483,10 +477,9 @@ static bool gather_one(struct hf_shard *shard)
 
 static void gather(struct hf_shard *shard)
 {
-    uint32_t gathered = shard->ahead_count;
     while (gather_one(shard))
         ;
-    prefetch(shard, &shard->ahead[gathered], shard->ahead_count - gathered);
+    hf_executor_prefetch(shard->executor, shard->ahead, shard->ahead_count);
 }
 
 /* Gathers the next batch and runs the one before: what the next will touch is on its way to the cache meanwhile. */

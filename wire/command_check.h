@@ -111,9 +111,13 @@ static inline const struct hf_command_form *hf_command_form(uint16_t opcode)
 
 static inline bool hf_bytes_zero(const uint8_t *at, size_t bytes)
 {
-    uint8_t any = 0;
-    for (size_t i = 0; i < bytes; i++)
-        any |= at[i];
+    uint64_t any = 0, word;
+    for (; bytes >= 8; at += 8, bytes -= 8) {
+        memcpy(&word, at, 8);
+        any |= word;
+    }
+    for (; bytes > 0; at++, bytes--)
+        any |= *at;
     return any == 0;
 }
 

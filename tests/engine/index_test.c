@@ -82,7 +82,7 @@ static void equal_hashes_are_told_apart_by_slot(void **state)
     for (uint32_t slot = 2; slot <= 1000; slot += 2)
         hf_index_erase(&table.index, 77, slot);
     assert_int_equal(table.index.rows, 0);
-    assert_int_equal(table.index.overflow_live, 0);
+    assert_int_equal(hf_index_spares(&table.index)->live, 0);
     table_free(&table);
 }
 
@@ -103,12 +103,12 @@ static void millions_of_inserts_and_erases_leave_no_trace(void **state)
         }
         if (i == 400000) {
             chain = hf_index_chain_max(&table.index);
-            overflow = table.index.overflow_used;
+            overflow = hf_index_spares(&table.index)->used;
         }
     }
     assert_int_equal(table.index.rows, live);
     assert_true(hf_index_chain_max(&table.index) <= chain + 1 && chain <= 4);
-    assert_true(table.index.overflow_used <= overflow + overflow / 2 + 8);
+    assert_true(hf_index_spares(&table.index)->used <= overflow + overflow / 2 + 8);
     for (uint32_t slot = 1; slot <= table.rows_max; slot++)
         if (table.hash[slot] != 0)
             assert_true(has(&table, table.hash[slot], slot));

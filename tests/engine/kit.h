@@ -403,7 +403,7 @@ static inline uint64_t kit_hash_pool(uint64_t h, const struct hf_pool *pool)
 static inline uint64_t kit_hash_index(uint64_t h, const struct hf_index *index)
 {
     h = hf_digest_bytes(h, index->buckets, (index->mask + (size_t)1 + index->split) * sizeof *index->buckets);
-    return hf_digest_bytes(h, index->overflow, (index->overflow_used + (size_t)1) * sizeof *index->overflow);
+    return hf_digest_bytes(h, index->overflow, (hf_index_spares(index)->used + (size_t)1) * sizeof *index->overflow);
 }
 
 /* Every byte that a step could have changed. */
