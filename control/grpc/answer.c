@@ -120,7 +120,7 @@ static struct hf_grpc_piece *hf_grpc_compressed_piece(struct hf_grpc_call *call,
     struct hf_grpc_stream *stream = call->stream;
     if (!call->gzip_response || packed.length < stream->worker->server->options.compress_min_bytes)
         return NULL;
-    uint8_t *room = hf_grpc_memory_take(&stream->worker->memory, packed.length);
+    uint8_t *room = hf_grpc_memory_take_bulk(&stream->worker->memory, packed.length);
     if (!room)
         return NULL;
     size_t length = hf_grpc_gzip(stream->worker, packed, room, packed.length);

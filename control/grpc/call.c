@@ -209,7 +209,7 @@ static ProtobufCMessage *hf_grpc_call_unpack(struct hf_grpc_call *call, struct h
     if (message)
         return message;
     /* The only other cause of failure is malformed input; protobuf-c does not say which. */
-    if (memory->max_bytes - memory->used_bytes < packed.length + HF_GRPC_SCRATCH_BYTES)
+    if (hf_grpc_memory_bulk_left(memory) < packed.length + HF_GRPC_SCRATCH_BYTES)
         hf_grpc_call_fail_memory(call);
     else
         hf_grpc_call_fail(call, HF_GRPC_INTERNAL, "the request message cannot be unpacked");

@@ -132,7 +132,7 @@ static bool hf_grpc_connection_keep_unsent(struct hf_grpc_connection *connection
 {
     struct hf_grpc_memory *memory = &connection->worker->memory;
     if (connection->unsent_room - connection->unsent_bytes < count) {
-        uint8_t *grown = hf_grpc_memory_take(memory, connection->unsent_bytes + count);
+        uint8_t *grown = hf_grpc_memory_take_bulk(memory, connection->unsent_bytes + count);
         if (!grown)
             return false;
         if (connection->unsent_bytes > 0)

@@ -30,6 +30,17 @@ void *hf_grpc_memory_take(struct hf_grpc_memory *memory, size_t bytes)
     return taken;
 }
 
+size_t hf_grpc_memory_bulk_left(const struct hf_grpc_memory *memory)
+{
+    size_t bulk = memory->max_bytes - memory->max_bytes / 4;
+    return memory->used_bytes < bulk ? bulk - memory->used_bytes : 0;
+}
+
+void *hf_grpc_memory_take_bulk(struct hf_grpc_memory *memory, size_t bytes)
+{
+    return bytes > hf_grpc_memory_bulk_left(memory) ? NULL : hf_grpc_memory_take(memory, bytes);
+}
+
 void hf_grpc_memory_give(struct hf_grpc_memory *memory, void *taken, size_t bytes)
 {
     if (!taken)
@@ -69,7 +80,8 @@ static void *hf_grpc_arena_grow(struct hf_grpc_arena *arena, size_t bytes)
     /* A large piece gets a chunk of its own size, so that it cannot double what the client made us take. */
     if (size < wanted)
         size = wanted;
-    struct hf_grpc_chunk *chunk = hf_grpc_memory_take(arena->memory, size);
+    struct hf_grpc_chunk *chunk = size > HF_GRPC_BLOCK_BYTES ? hf_grpc_memory_take_bulk(arena->memory, size)
+                                                             : hf_grpc_memory_take(arena->memory, size);
     if (!chunk)
         return NULL;
     *chunk = (struct hf_grpc_chunk){.next = arena->chunks, .bytes = size};
@@ -133,7 +145,7 @@ int hf_grpc_buffer_append(struct hf_grpc_memory *memory, struct hf_grpc_buffer *
         size_t room = buffer->room ? buffer->room : HF_GRPC_BLOCK_BYTES;
         while (room < held + count)
             room *= 2;
-        uint8_t *grown = hf_grpc_memory_take(memory, room);
+        uint8_t *grown = hf_grpc_memory_take_bulk(memory, room);
         if (!grown)
             return HF_GRPC_E_MEMORY;
         if (held > 0)

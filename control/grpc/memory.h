@@ -20,6 +20,11 @@ struct hf_grpc_memory {
 
 /* NULL: the bound is reached, or malloc failed. Give back with the same size. */
 void *hf_grpc_memory_take(struct hf_grpc_memory *memory, size_t bytes);
+/* The same for messages and what waits to be sent, which leave a quarter alone: clients that fill memory with those must not keep the small
+ * calls of others from being served. */
+void *hf_grpc_memory_take_bulk(struct hf_grpc_memory *memory, size_t bytes);
+/* What bulk may still take. */
+size_t hf_grpc_memory_bulk_left(const struct hf_grpc_memory *memory);
 void hf_grpc_memory_give(struct hf_grpc_memory *memory, void *taken, size_t bytes);
 void hf_grpc_memory_destroy(struct hf_grpc_memory *memory);
 

@@ -120,7 +120,7 @@ struct hf_grpc_piece *hf_grpc_piece_take(struct hf_grpc_stream *stream, size_t b
     size_t total = sizeof(struct hf_grpc_piece) + bytes;
     bool in_arena = once && total <= HF_GRPC_BLOCK_BYTES / 2;
     struct hf_grpc_piece *piece = in_arena ? hf_grpc_arena_take(&stream->arena, total)
-                                           : hf_grpc_memory_take(&stream->worker->memory, total);
+                                           : hf_grpc_memory_take_bulk(&stream->worker->memory, total);
     if (piece)
         *piece = (struct hf_grpc_piece){.bytes = bytes, .in_arena = in_arena};
     return piece;
