@@ -152,15 +152,18 @@ class Http1Test(harness.Case):
     def test_what_is_malformed_or_ambiguous_ends_its_connection(self):
         server = self.serve1()
         post = b'POST /x HTTP/1.1\r\n' + HOST
-        wrong = [b'NONSENSE\r\n\r\n', b'GET /x HTTP/1.1\r\n\r\n', b'GET /x HTTP/1.1\r\n' + HOST + HOST + b'\r\n', b'\x16\x03\x01\x02\x00\x01',
-                 b'GET x HTTP/1.1\r\n' + HOST + b'\r\n', b'CONNECT a:1 HTTP/1.1\r\n' + HOST + b'\r\n', b'GET /\x01 HTTP/1.1\r\n' + HOST + b'\r\n',
+        wrong = [b'NONSENSE\r\n\r\n', b'GET /x HTTP/1.1\r\n\r\n', b'GET /x HTTP/1.1\r\n' + HOST + HOST + b'\r\n',
+                 b'\x16\x03\x01\x02\x00\x01',
+                 b'GET x HTTP/1.1\r\n' + HOST + b'\r\n', b'CONNECT a:1 HTTP/1.1\r\n' + HOST + b'\r\n',
+                 b'GET /\x01 HTTP/1.1\r\n' + HOST + b'\r\n',
                  b'GET /x HTTP/1.1\r\n' + HOST + b'a b: c\r\n\r\n', b'GET /x HTTP/1.1\r\n' + HOST + b': c\r\n\r\n',
                  b'GET /x HTTP/1.1\r\n' + HOST + b'x: a\x00b\r\n\r\n', b'GET /x HTTP/1.1\r\n' + HOST + b'x: a\rb: c\r\n\r\n',
                  b'GET /x HTTP/1.1\r\n' + HOST + b'x : a\r\n\r\n', b'GET /x HTTP/3.7\r\n' + HOST + b'\r\n',
                  post + b'content-length: 1\r\ncontent-length: 2\r\n\r\nab', post + b'content-length: -1\r\n\r\n',
                  post + b'content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n',
                  post + b'transfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n',
-                 post + b'transfer-encoding: chunked, gzip\r\n\r\n1\r\na\r\n0\r\n\r\n', post + b'content-length: 99999999999999999999\r\n\r\n',
+                 post + b'transfer-encoding: chunked, gzip\r\n\r\n1\r\na\r\n0\r\n\r\n',
+                 post + b'content-length: 99999999999999999999\r\n\r\n',
                  post + b'transfer-encoding: chunked\r\n\r\nzz\r\n', post + b'transfer-encoding: chunked\r\n\r\n1\r\nabc\r\n',
                  b'POST /x HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n']
         for words in wrong:
@@ -235,7 +238,8 @@ class Http1Test(harness.Case):
     def test_grpc_is_not_spoken_over_http1(self):
         server = self.serve1()
         raw = self.open(server)
-        raw.send(b'POST /probe.v1.Probe/Echo HTTP/1.1\r\n' + HOST + b'content-type: application/grpc\r\ncontent-length: 5\r\n\r\n' + bytes(5))
+        raw.send(b'POST /probe.v1.Probe/Echo HTTP/1.1\r\n' + HOST + b'content-type: application/grpc\r\ncontent-length: 5\r\n\r\n',
+                 bytes(5))
         self.assertEqual(raw.answer()[2], b'POST /probe.v1.Probe/Echo 5 bytes\n')
         self.assertEqual(server.counters()['calls'], 0)
 
