@@ -45,9 +45,9 @@ class Bridge:
 
     program = BRIDGE
 
-    def __init__(self, *words):
+    def __init__(self, *words, **more):
         """`words`: the memif's socket, the interface."""
-        self.process = subprocess.Popen([self.program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([self.program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more)
 
     def wait_ready(self):
         if self.process.stdout.readline().strip() != 'ready':

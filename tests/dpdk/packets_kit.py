@@ -1,5 +1,7 @@
 """Packets as scapy makes them, on a link where nothing but the test and the engine speaks."""
 
+import errno
+import logging
 import socket
 import struct
 import time
@@ -14,8 +16,9 @@ from peers_kit import FOUR, SIX, set_kernel
 from protocol import BYE, HELLO, REQUEST, WELCOME, command, frame, line
 
 MINE, MY_FOUR, MY_SIX = '02:00:00:00:09:09', '10.9.0.9', 'fd00:9::9'
-PORT, MY_PORT = 7000, 40000
+PORT, MY_PORT, COOKIE = 7000, 40000, 7
 SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 263, 8, 1 << 4  # linux/if_packet.h
+logging.getLogger('scapy').setLevel(logging.ERROR)
 conf.verb = 0
 
 
@@ -41,7 +44,9 @@ class Wire:
             try:
                 self.socket.send(raw)
                 return len(raw)
-            except (BlockingIOError, OSError):
+            except OSError as problem:
+                if problem.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                    raise
                 time.sleep(0.001)  # its queue is full
 
     def received(self):
@@ -114,21 +119,32 @@ class Kinds:
         raw = bytes(packet)
         return Ether(raw[:at] + change + raw[at + len(change):])
 
+    @staticmethod
+    def to(**more):
+        return UDP(sport=MY_PORT, dport=PORT, **more)
+
+    def ip(self, **more):
+        return self.ether / IP(src=MY_FOUR, dst=FOUR, **more)
+
+    def ip6(self, **more):
+        return self.ether / IPv6(src=MY_SIX, dst=SIX, **more)
+
     def good(self):
         lla = ICMPv6NDOptSrcLLAddr(lladdr=MINE)
         return {
             'arp_answered': [self.arp, self.ether / ARP(hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR),
                              Ether(src=MINE, dst='ff:ff:ff:ff:ff:ff') / ARP(hwsrc=MINE, psrc='0.0.0.0', pdst=FOUR)],
             'neighbour_answered': [self.solicit / ICMPv6ND_NS(tgt=SIX) / lla,
-                                   self.ether / IPv6(src=MY_SIX, dst=SIX, hlim=255) / ICMPv6ND_NS(tgt=SIX) / lla],
+                                   self.ip6(hlim=255) / ICMPv6ND_NS(tgt=SIX) / lla],
             'echo_answered': [self.four / ICMP(id=1, seq=2) / b'hello', self.six / ICMPv6EchoRequest(id=3, seq=4, data=b'hello'),
                               self.four / ICMP() / bytes(1400), self.six / ICMPv6EchoRequest(data=bytes(1401))],
         }
 
     def not_ours(self):
         other, group = '02:00:00:00:00:77', '01:00:5e:00:00:01'
-        ask = UDP(sport=MY_PORT, dport=PORT) / hello()
-        packets = [Ether(src=MINE, dst=other) / IP(src=MY_FOUR, dst=FOUR) / ask, Ether(src=MINE, dst=other) / IPv6(src=MY_SIX, dst=SIX) / ask,
+        ask = self.udp / hello()
+        packets = [Ether(src=MINE, dst=other) / IP(src=MY_FOUR, dst=FOUR) / ask,
+                   Ether(src=MINE, dst=other) / IPv6(src=MY_SIX, dst=SIX) / ask,
                    Ether(src=group, dst=self.ether.dst) / IP(src=MY_FOUR, dst=FOUR) / ask,
                    Ether(src=self.ether.dst, dst=self.ether.dst) / IP(src=MY_FOUR, dst=FOUR) / ask,
                    Ether(src=MINE, dst='ff:ff:ff:ff:ff:ff') / IP(src=MY_FOUR, dst=FOUR) / ask,
@@ -148,58 +164,59 @@ class Kinds:
                     self.ether / ARP(op=2, hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR),
                     self.solicit / ICMPv6ND_NS(tgt='fd00:9::3') / ICMPv6NDOptSrcLLAddr(lladdr=MINE),
                     self.ether / IPv6(src='2001:db8::1', dst=SIX, hlim=255) / ICMPv6ND_NS(tgt=SIX) / ICMPv6NDOptSrcLLAddr(lladdr=MINE),
-                    self.ether / IPv6(src=MY_SIX, dst=SIX, hlim=255) / ICMPv6ND_NA(tgt=MY_SIX, S=1) / ICMPv6NDOptDstLLAddr(lladdr=MINE)]
+                    self.ip6(hlim=255) / ICMPv6ND_NA(tgt=MY_SIX, S=1) / ICMPv6NDOptDstLLAddr(lladdr=MINE)]
         return packets
 
     def malformed(self):
-        ask = UDP(sport=MY_PORT, dport=PORT)
+        ask = self.udp
         lla = ICMPv6NDOptSrcLLAddr(lladdr=MINE)
-        near = self.ether / IPv6(src=MY_SIX, dst=SIX, hlim=255)
-        return [self.ether / IP(src=MY_FOUR, dst=FOUR, len=500) / ask / hello(), self.ether / IP(src=MY_FOUR, dst=FOUR, len=19) / ask / hello(),
-                self.ether / IP(src=MY_FOUR, dst=FOUR, version=5) / ask / hello(), self.ether / IP(src=MY_FOUR, dst=FOUR, ihl=4) / ask,
-                self.ether / IP(src=MY_FOUR, dst=FOUR, len=24) / ask / hello(),
-                self.four / UDP(sport=MY_PORT, dport=PORT, len=400) / hello(), self.four / UDP(sport=MY_PORT, dport=PORT, len=7) / hello(),
-                self.ether / IPv6(src=MY_SIX, dst=SIX, plen=500) / ask / hello(), self.ether / IPv6(src=MY_SIX, dst=SIX, version=4) / ask,
-                self.six / UDP(sport=MY_PORT, dport=PORT, len=400) / hello(), self.ether / IPv6(src=MY_SIX, dst=SIX, plen=4) / ask / hello(),
+        near = self.ip6(hlim=255)
+        return [self.ip(len=500) / ask / hello(), self.ip(len=19) / ask / hello(),
+                self.ip(version=5) / ask / hello(), self.ip(ihl=4) / ask,
+                self.ip(len=24) / ask / hello(),
+                self.four / self.to(len=400) / hello(), self.four / self.to(len=7) / hello(),
+                self.ip6(plen=500) / ask / hello(), self.ip6(version=4) / ask,
+                self.six / self.to(len=400) / hello(), self.ip6(plen=4) / ask / hello(),
                 Ether(bytes(self.four)[:30]), Ether(bytes(self.six)[:40]), Ether(bytes(self.arp)[:40]),
-                self.ether / IP(src=MY_FOUR, dst=FOUR, proto=1) / b'1234', self.ether / IPv6(src=MY_SIX, dst=SIX, nh=58) / b'1234',
-                self.solicit / Raw(bytes(ICMPv6ND_NS(tgt=SIX))[:4]),
-                self.ether / IPv6(src=MY_SIX, dst=SIX, hlim=64) / ICMPv6ND_NS(tgt=SIX) / lla,
+                self.ip(proto=1) / b'1234', self.ip6(nh=58) / b'1234',
+                Ether(src=MINE, dst='33:33:ff:00:00:02') / IPv6(src=MY_SIX, dst='ff02::1:ff00:2', hlim=255, nh=58) / bytes([135, 0, 0, 0]),
+                self.ip6(hlim=64) / ICMPv6ND_NS(tgt=SIX) / lla,
                 near / ICMPv6ND_NS(tgt=SIX) / Raw(b'\x01\x00' + bytes(6)), near / ICMPv6ND_NS(tgt=SIX) / Raw(b'\x01\x09' + bytes(6)),
                 Ether(bytes(self.ether / Dot1Q(vlan=7))[:16])]
 
     def bad_checksum(self):
-        ask = UDP(sport=MY_PORT, dport=PORT)
-        return [self.ether / IP(src=MY_FOUR, dst=FOUR, chksum=0x1234) / ask / hello(), self.ether / IP(src=MY_FOUR, dst=FOUR, chksum=1) / ICMP(),
-                self.four / UDP(sport=MY_PORT, dport=PORT, chksum=0x1234) / hello(), self.six / UDP(sport=MY_PORT, dport=PORT, chksum=0x1234) / hello(),
-                self.six / UDP(sport=MY_PORT, dport=PORT, chksum=0) / hello(), self.four / ICMP(chksum=1), self.six / ICMPv6EchoRequest(cksum=1),
+        ask = self.udp
+        return [self.ip(chksum=0x1234) / ask / hello(), self.ip(chksum=1) / ICMP(),
+                self.four / self.to(chksum=0x1234) / hello(), self.six / self.to(chksum=0x1234) / hello(),
+                self.six / self.to(chksum=0) / hello(), self.four / ICMP(chksum=1), self.six / ICMPv6EchoRequest(cksum=1),
                 self.tampered(self.four / ask / hello(), 100, b'\x55'), self.tampered(self.six / ask / hello(), 120, b'\x55')]
 
     def fragments(self):
-        ask = UDP(sport=MY_PORT, dport=PORT)
-        return [self.ether / IP(src=MY_FOUR, dst=FOUR, flags='MF') / ask / hello(), self.ether / IP(src=MY_FOUR, dst=FOUR, frag=30) / hello(),
-                self.ether / IP(src=MY_FOUR, dst=FOUR, flags='MF', frag=30) / hello(), self.ether / IP(src=MY_FOUR, dst=FOUR, flags='MF') / ICMP(),
+        ask = self.udp
+        return [self.ip(flags='MF') / ask / hello(), self.ip(frag=30) / hello(),
+                self.ip(flags='MF', frag=30) / hello(), self.ip(flags='MF') / ICMP(),
                 self.six / IPv6ExtHdrFragment(m=1, id=5) / ask / hello(), self.six / IPv6ExtHdrFragment(offset=30, id=5) / hello(),
                 self.six / IPv6ExtHdrFragment(id=5) / ask / hello()]
 
     def unserved(self):
-        ask = UDP(sport=MY_PORT, dport=PORT)
+        ask = self.udp
         return [self.four / TCP(dport=PORT, flags='S'), self.six / TCP(dport=PORT, flags='S'), self.four / SCTP(dport=PORT),
-                self.ether / IP(src=MY_FOUR, dst=FOUR, options=[b'\x07\x07\x04\x00\x00\x00\x00\x00']) / ask / hello(),
+                self.ip(options=[b'\x07\x07\x04\x00\x00\x00\x00\x00']) / ask / hello(),
                 self.six / IPv6ExtHdrHopByHop() / ask / hello(), Ether(src=MINE, dst=self.ether.dst, type=0x88cc) / bytes(50),
                 Ether(src=MINE, dst=self.ether.dst, type=0x88a8) / bytes(50), self.four / ICMP(type=13), self.four / ICMP(type=0),
-                self.four / ICMP(type=3, code=3) / bytes(36), self.four / ICMP(type=8, code=1), self.ether / IP(src=MY_FOUR, dst=FOUR, proto=2) / bytes(8),
-                self.ether / ARP(op=3, hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR), self.ether / ARP(hwtype=6, hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR)]
+                self.four / ICMP(type=3, code=3) / bytes(36), self.four / ICMP(type=8, code=1), self.ip(proto=2) / bytes(8),
+                self.ether / ARP(op=3, hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR),
+                self.ether / ARP(hwtype=6, hwsrc=MINE, psrc=MY_FOUR, pdst=FOUR)]
 
     def datagrams(self):
         """By the counter of the datagrams that they belong to."""
         good, late = request(), frame(BYE, 77)
         return {
-            'bad_frame': [b'', b'x', bytes(64), good[:-8], good + bytes(8), sealed(good, 0, b'h'), sealed(good, 5, b'\x09'), frame(WELCOME), hello(size=232),
-                          sealed(hello(), 34, b'\x01'), sealed(hello(), 40, b'\x01')],
+            'bad_frame': [b'', b'x', bytes(64), good[:-8], good + bytes(8), sealed(good, 0, b'h'), sealed(good, 5, b'\x09'),
+                          frame(WELCOME), hello(size=232), sealed(hello(), 34, b'\x01'), sealed(hello(), 40, b'\x01')],
             'bad_crc': [good[:-1] + b'\x01', hello()[:-1] + b'\x01'],
             'bad_version': [sealed(good, 4, b'\x02')],
-            'addresses_asked': [hello(), hello((1, 2)), hello((1 << 63, 5), 1472), hello((int(time.time() * 1000), 5), 1232)],
+            'addresses_asked': [hello(), hello((1, 2)), hello((1 << 63, 5), 1448), hello((int(time.time() * 1000), 5), 1232)],
             'session_expired': [good, request(0)],
             'datagrams_late': [late],
         }
