@@ -71,19 +71,32 @@ static int device_name_take(void *context, const char *key, const char *text)
     return 0;
 }
 
+static bool device_key_good(struct device_reader *device, const char *key, const char *text, char *pair, size_t pair_bytes)
+{
+    char value[128];
+    size_t bytes = strlen(text);
+    if (bytes >= sizeof value || strpbrk(text, "?& \t"))
+        return false;
+    memcpy(value, text, bytes + 1);
+    if (strcmp(value, "true") == 0)
+        memcpy(value, "yes", sizeof "yes");
+    else if (strcmp(value, "false") == 0)
+        memcpy(value, "no", sizeof "no");
+    snprintf(pair, pair_bytes, "%.40s=%s", key, value);
+    return hf_device_key(key, value, &device->device);
+}
+
 static int device_key_take(void *context, const char *key, const char *text)
 {
     struct device_reader *device = context;
-    char value[128], pair[192];
-    snprintf(value, sizeof value, "%s", strcmp(text, "true") == 0 ? "yes" : strcmp(text, "false") == 0 ? "no" : text);
-    snprintf(pair, sizeof pair, "%.40s=%.127s", key, value);
-    if (strlen(text) >= sizeof value || strpbrk(text, "?& \t") || !hf_device_key(key, value, &device->device)) {
-        char what[256];
+    char pair[192], what[256];
+    size_t line = present_line(device->reader);
+    if (!device_key_good(device, key, text, pair, sizeof pair)) {
         snprintf(what, sizeof what, "'%.80s' makes no sense; docs/dpdk.md lists what a device's keys take", text);
-        return hf_yaml_fault(device->reader, present_line(device->reader), key, what);
+        return hf_yaml_fault(device->reader, line, key, what);
     }
     if (!append(device->keys, sizeof device->keys, "&", pair))
-        return hf_yaml_fault(device->reader, present_line(device->reader), key, "too much for one device");
+        return hf_yaml_fault(device->reader, line, key, "too much for one device");
     return 0;
 }
 

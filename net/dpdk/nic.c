@@ -157,7 +157,8 @@ static int hf_nic_plan(struct hf_nic *nic, const struct rte_eth_dev_info *info)
         conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf->rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & (RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
     }
-    conf->intr_conf.lsc = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
+    nic->tells_link = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
+    conf->intr_conf.lsc = nic->tells_link;
     return 0;
 }
 
@@ -339,8 +340,18 @@ void hf_nic_renew(struct hf_nic *nic)
         (void)hf_cas_strong_acquire_u32(&nic->renewal, &renewal, renewal + 1);
 }
 
+static void hf_nic_look_at_link(struct hf_nic *nic)
+{
+    struct rte_eth_link link = {0};
+    if (nic->tells_link || !nic->started || rte_eth_link_get_nowait(nic->port, &link) != 0 || link.link_status == nic->link_up)
+        return;
+    nic->link_up = link.link_status;
+    hf_add_relaxed_u64(&nic->link_changes, 1);
+}
+
 void hf_nic_tick(struct hf_nic *nic)
 {
+    hf_nic_look_at_link(nic);
     uint32_t renewal = hf_load_acquire_u32(&nic->renewal);
     if ((renewal & 1) == 0)
         return;

@@ -26,6 +26,7 @@ struct hf_nic {
     uint64_t pool_bytes; /* of all shards */
     bool steers;         /* rules lead each shard's port to its queue */
     bool open, started;
+    bool tells_link; /* by an event; else it is looked at */
     char driver[32];
     struct rte_eth_conf conf;
     struct rte_mempool *pools[HF_NIC_SHARDS_MAX];
@@ -36,6 +37,9 @@ struct hf_nic {
     struct hf_atomic_u32 renewal;                /* odd: all shards keep off, for it is begun anew; then even */
     struct hf_atomic_u32 off[HF_NIC_SHARDS_MAX]; /* the renewal for which a shard keeps off */
     struct hf_atomic_u64 link_changes, renewals, renewals_failed;
+
+    /* shard 0's */
+    bool link_up;
 };
 
 /* Bytes of packet memory that a device will take with as many shards. */

@@ -46,6 +46,12 @@ class Memif(EndTest):
             bridge.stop()
         self.assertEqual(engine.stop(), 0)
 
+    def link_is(self, engine, up, changes):
+        def found():
+            device = self.tool(engine, 'status')['devices']['0']
+            return (device['link_up'], device['link_changes']) == (up, changes)
+        self.eventually(found, f'link_up {up} after {changes} changes')
+
     def load(self, address, *options):
         found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8,
                          *options)
@@ -63,7 +69,9 @@ class Memif(EndTest):
                 ping(address)
             self.load('udp://10.9.0.2:7000', *(['--acked', acked] if turn else []))
             self.load('udp://[fd00:9::2]:7000')
+            self.link_is(engine, 1, 2 * turn + 1)
             bridge.stop()
+            self.link_is(engine, 0, 2 * turn + 2)
         self.audit_clean(engine, acked)
         state = self.digest(engine)
         self.assertEqual(engine.stop(), 0)
