@@ -12,7 +12,7 @@ int hf_event_cache_create(struct hf_event_cache *cache, unsigned chunk_count)
 {
     *cache = (struct hf_event_cache){.chunk_count = chunk_count};
     cache->chunks = calloc(chunk_count, sizeof(struct hf_event_chunk *));
-    cache->room = calloc(1, sizeof *cache->room);
+    cache->room = hf_event_room_create();
     return cache->chunks && cache->room ? 0 : HF_E_MEMORY;
 }
 
@@ -26,7 +26,7 @@ void hf_event_cache_destroy(struct hf_event_cache *cache)
         free(cache->chunks[i]);
     }
     free(cache->chunks);
-    free(cache->room);
+    hf_event_room_destroy(cache->room);
 }
 
 struct hf_event_chunk *hf_event_cache_find(struct hf_event_cache *cache, uint64_t position)
@@ -130,9 +130,9 @@ static bool hf_event_chunk_reserve(struct hf_event_chunk *chunk, size_t bytes)
     return true;
 }
 
-static bool hf_event_chunk_pack(struct hf_event_chunk *chunk, const Holdfast__V1__Event *event, struct hf_event_entry *entry)
+static bool hf_event_chunk_pack(struct hf_event_chunk *chunk, const struct hf_event_room *room, struct hf_event_entry *entry)
 {
-    size_t bytes = holdfast__v1__event__get_packed_size(event);
+    size_t bytes = hf_event_bytes(room);
     if (!hf_event_chunk_reserve(chunk, bytes + HF_EVENT_HEAD_BYTES_MAX))
         return false;
     uint8_t *begin = chunk->packed + chunk->packed_bytes, *at = begin;
@@ -141,7 +141,8 @@ static bool hf_event_chunk_pack(struct hf_event_chunk *chunk, const Holdfast__V1
     for (; left >= 128; left >>= 7)
         *at++ = (uint8_t)(left | 128);
     *at++ = (uint8_t)left;
-    at += holdfast__v1__event__pack(event, at);
+    hf_event_pack(room, at);
+    at += bytes;
     entry->at = (uint32_t)chunk->packed_bytes;
     entry->bytes = (uint32_t)(at - begin);
     chunk->packed_bytes += entry->bytes;
@@ -162,7 +163,7 @@ static int hf_event_chunk_take(struct hf_event_chunk *chunk, struct hf_event_roo
                                      .term = head->term,
                                      .raw = at + (uint32_t)sizeof *head,
                                      .asked = (uint32_t)((const uint8_t *)command - chunk->raw)};
-    if (!hf_event_chunk_pack(chunk, &room->event, entry))
+    if (!hf_event_chunk_pack(chunk, room, entry))
         return HF_E_MEMORY;
     chunk->count++;
     chunk->to = head->end_position;

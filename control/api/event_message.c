@@ -1,13 +1,28 @@
 #include "control/api/event_message.h"
 
 #include "control/grpc/text.h"
+#include "wire/trace.h"
+
+#include "holdfast/v1/events.pb-c.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { HF_EVENT_TEXT_BYTES = HF_EXTENSION_BYTES_MAX + 1 };
 #define KIND(name) HOLDFAST__V1__EVENT_KIND__EVENT_KIND_##name
+
+struct hf_event_room {
+    Holdfast__V1__Event event;
+    Holdfast__V1__CellChange changes[HF_LINES_MAX], *change_pointers[HF_LINES_MAX];
+    Holdfast__V1__Intent intents[HF_INTENTS_MAX], *intent_pointers[HF_INTENTS_MAX];
+    char skus[HF_LINES_MAX][HF_SKU_TEXT_BYTES];
+    char ids[2 * HF_LINES_MAX][HF_ID_TEXT_BYTES], *id_pointers[2 * HF_LINES_MAX];
+    char intent_orders[HF_INTENTS_MAX][HF_ID_TEXT_BYTES], currencies[HF_INTENTS_MAX][4];
+    char cursor[HF_CURSOR_TEXT_BYTES], id[HF_ID_TEXT_BYTES], order[HF_ID_TEXT_BYTES], sku[HF_SKU_TEXT_BYTES];
+    char texts[5][HF_EVENT_TEXT_BYTES], trace[HF_TRACE_TEXT_BYTES];
+};
 
 void hf_cursor_write(uint64_t term, uint64_t position, char out[HF_CURSOR_TEXT_BYTES])
 {
@@ -31,7 +46,7 @@ bool hf_cursor_read(const char *text, uint64_t *term, uint64_t *position)
     return hf_cursor_number(text, &text, term) && *text == '-' && hf_cursor_number(text + 1, &text, position) && *text == '\0';
 }
 
-Holdfast__V1__EventKind hf_event_kind(const struct hf_command *command)
+static Holdfast__V1__EventKind hf_event_kind(const struct hf_command *command)
 {
     switch (command->opcode) {
     case HF_DEFINE_SKU:
@@ -250,4 +265,24 @@ bool hf_event_make(struct hf_event_room *room, const struct hf_follow_head *head
     hf_event_intents(room, record);
     hf_event_texts(room, command);
     return true;
+}
+
+struct hf_event_room *hf_event_room_create(void)
+{
+    return calloc(1, sizeof(struct hf_event_room));
+}
+
+void hf_event_room_destroy(struct hf_event_room *room)
+{
+    free(room);
+}
+
+size_t hf_event_bytes(const struct hf_event_room *room)
+{
+    return holdfast__v1__event__get_packed_size(&room->event);
+}
+
+void hf_event_pack(const struct hf_event_room *room, uint8_t *out)
+{
+    holdfast__v1__event__pack(&room->event, out);
 }

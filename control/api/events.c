@@ -7,6 +7,8 @@
 #include "wire/error.h"
 #include "wire/result.h"
 
+#include "holdfast/v1/events.pb-c.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -87,7 +87,7 @@ class EventsTest(harness.EndTest):
             shop.Receive(sku='apple', location=1, quantity=stock)
         return engine, shop
 
-    def follow(self, channel=None, **fields):
+    def follow(self, channel=None, /, **fields):
         follower = Follower(channel or self.channel(), **fields)
         self.addCleanup(follower.call.cancel)
         return follower
@@ -111,7 +111,8 @@ class EventsTest(harness.EndTest):
         shop.Adjust(sku='apple', location=1, delta=-1, reason='eaten')
         events = self.follow().begun().until(8)
         kinds = [events_pb2.EventKind.Name(event.kind)[len('EVENT_KIND_'):] for event in events]
-        self.assertEqual(kinds, ['SKU_DEFINED', 'LOCATION_DEFINED', 'RECEIVED', 'PLACED', 'SETTLED', 'PAYMENT_REPORTED', 'SHIPPED', 'ADJUSTED'])
+        self.assertEqual(kinds, ['SKU_DEFINED', 'LOCATION_DEFINED', 'RECEIVED', 'PLACED', 'SETTLED', 'PAYMENT_REPORTED', 'SHIPPED',
+                                 'ADJUSTED'])
         sku, location, received, place, settled, paid, shipped, adjusted = events
         self.assertEqual((sku.sku, sku.name, location.location, location.name), ('apple', 'An apple', 1, 'Here'))
         self.assertEqual([(c.sku, c.location, c.quantity, c.sellable) for c in received.changes], [('apple', 1, 10, 10)])
@@ -207,7 +208,8 @@ class EventsTest(harness.EndTest):
         term, position = last.split('-')
         invalid, beyond = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE
         for reason, code, fields in (('BAD_CURSOR', invalid, {'cursor': 'x'}), ('BAD_CURSOR', invalid, {'cursor': '1-'}),
-                                     ('BAD_CURSOR', invalid, {'cursor': '+1-0'}), ('BAD_CURSOR', invalid, {'cursor': f'{term}-{position}0 '}),
+                                     ('BAD_CURSOR', invalid, {'cursor': '+1-0'}),
+                                     ('BAD_CURSOR', invalid, {'cursor': f'{term}-{position}0 '}),
                                      ('BAD_CURSOR', invalid, {'cursor': f'{term}-{int(position) - 8}'}),
                                      ('BEYOND_LOG', beyond, {'cursor': f'{term}-{1 << 50}'}),
                                      ('BEYOND_LOG', beyond, {'cursor': f'{int(term) + 1}-{position}'}),
@@ -293,6 +295,12 @@ class EventsTest(harness.EndTest):
             self.assertEqual([event.id for event in follower.until(10)], ids)
         self.assertLessEqual(self.counter('reads', shop) + self.counter('reads_behind', shop) - before, 2 * len(ids))
 
+    def place_call(self, shop):
+        """PlaceOrder itself, for what only a call has: metadata, and many at once."""
+        return shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder',
+                                        request_serializer=orders_pb2.PlaceOrderRequest.SerializeToString,
+                                        response_deserializer=orders_pb2.OrderReceipt.FromString)
+
     def eventually(self, is_so):
         end = time.monotonic() + WAIT_S
         while not is_so():
@@ -304,8 +312,7 @@ class EventsTest(harness.EndTest):
 
     def test_a_trace_comes_back_in_events_and_from_the_tool_and_an_invalid_one_does_not(self):
         engine, shop = self.begin()
-        place = shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder', request_serializer=orders_pb2.PlaceOrderRequest.SerializeToString,
-                                         response_deserializer=orders_pb2.OrderReceipt.FromString)
+        place = self.place_call(shop)
         request = orders_pb2.PlaceOrderRequest(lines=[orders_pb2.OrderLine(sku='apple', location=1, quantity=1)])
         late = '01' + TRACE[2:] + '-what-comes-later'
         given = {TRACE: TRACE, late: TRACE, TRACE[:-2] + 'ff': TRACE[:-2] + '03', TRACE + '-more': '', 'ff' + TRACE[2:]: '',
@@ -325,9 +332,8 @@ class EventsTest(harness.EndTest):
         return [line for line in engine.messages() if line['msg'] == 'slow request']
 
     def test_slow_requests_are_logged_with_their_order_their_trace_and_where_the_time_went_and_floods_of_them_are_counted(self):
-        engine, shop = self.begin('--slow-request-ms', '1')
-        place = shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder', request_serializer=orders_pb2.PlaceOrderRequest.SerializeToString,
-                                         response_deserializer=orders_pb2.OrderReceipt.FromString)
+        engine, shop = self.begin('--slow-request-ms', '1', stock=2000000000)
+        place = self.place_call(shop)
         request = orders_pb2.PlaceOrderRequest(lines=[orders_pb2.OrderLine(sku='apple', location=1, quantity=1)] * 256)
         orders = set()
 
