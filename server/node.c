@@ -1,6 +1,7 @@
 #include "server/node.h"
 
 #include "control/api/control.h"
+#include "server/board.h"
 #include "server/listen.h"
 #include "server/log_line.h"
 #include "server/memory.h"
@@ -353,6 +354,8 @@ static int make_shards(struct hf_node *node, char *error, size_t error_bytes)
         code = connect_shards(node);
     if (code == 0)
         code = hf_service_create(node, &node->service);
+    if (code == 0)
+        code = hf_board_create(node->shard_count, &node->board);
     if (code != 0)
         return fail(code, error, error_bytes, "no memory for %u shards", node->shard_count);
     code = open_ports(node);
@@ -371,6 +374,11 @@ static void control_drain(void *context)
 {
     (void)context;
     kill(getpid(), SIGTERM);
+}
+
+static unsigned control_numbers(void *context, struct hf_counter_item *out, unsigned max)
+{
+    return hf_board_read(((struct hf_node *)context)->board, out, max);
 }
 
 static int control_log_level(void *context, int level)
@@ -416,6 +424,7 @@ static int make_control(struct hf_node *node)
         .shard_count = node->shard_count,
         .partitions = node->partitions,
         .now_ns = control_now_ns,
+        .numbers = control_numbers,
         .durable = control_durable,
         .slow = {.threshold_ns = node->options.slow_request_ms * 1000000ull, .report = hf_slow_log_write},
         .follower_stall_ms = (unsigned)(node->options.follower_stall_ns / 1000000),
@@ -532,6 +541,7 @@ void hf_node_destroy(struct hf_node *node)
     end_threads(node);
     for (unsigned i = 0; i < node->shard_count; i++)
         hf_shard_destroy(node->shards[i]);
+    hf_board_destroy(node->board);
     hf_engine_destroy(node->engine);
     if (node->log)
         hf_log_close(node->log);

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+struct hf_board;
 struct hf_control;
 struct hf_executor;
 struct hf_shard;
@@ -46,6 +47,7 @@ struct hf_node {
     unsigned shard_count;
     struct hf_shard *shards[HF_SHARDS_MAX];
     struct hf_service *service;
+    struct hf_board *board;     /* refreshed by the service, read by the control plane */
     struct hf_control *control; /* NULL: none was asked for */
     struct hf_engine_time time;
     struct hf_log_info info;

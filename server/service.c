@@ -1,5 +1,6 @@
 #include "server/service.h"
 
+#include "server/board.h"
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/shard.h"
@@ -12,6 +13,7 @@ enum {
     IDLE_NS = 200000,
     IDLE_TURNS_SHORT = 100, /* then it wakes more seldom: it shares a core with others */
     IDLE_LONG_NS = 2000000,
+    REFRESH_NS = 1000000000,
     QUOTA_ROWS = 4,
     QUOTA_TURNS_MAX = 50,
     SHARDS_RUN_NS_MAX = 100000000,
@@ -35,7 +37,8 @@ struct hf_service {
     struct hf_atomic_u32 stop;
     pthread_t thread;
     bool started;
-    uint64_t next_walk_ns; /* monotonic; not before it */
+    uint64_t next_walk_ns;    /* monotonic; not before it */
+    uint64_t next_refresh_ns; /* monotonic */
 };
 
 static void nap(uint64_t ns)
@@ -281,6 +284,17 @@ static unsigned serve_shard(struct hf_service *service, struct hf_shard *shard)
     return served;
 }
 
+/* A second old is new enough for metrics, and costs the shards nothing. */
+static void refresh(struct hf_service *service)
+{
+    const struct hf_clock *clock = service->node->time.clock;
+    uint64_t now = clock->monotonic_ns(clock->context);
+    if (now < service->next_refresh_ns || hf_load_relaxed_u32(&service->node->finished) != 0)
+        return;
+    service->next_refresh_ns = now + REFRESH_NS;
+    hf_board_refresh(service->node->board, service->node, service->executor);
+}
+
 static void *service_main(void *context)
 {
     struct hf_service *service = context;
@@ -290,6 +304,7 @@ static void *service_main(void *context)
         unsigned served = 0;
         for (unsigned i = 0; i < node->shard_count; i++)
             served += serve_shard(service, node->shards[i]);
+        refresh(service);
         if (served != 0)
             idle = 0;
         else

@@ -153,6 +153,7 @@ static void add_loop(struct items *items, const struct hf_shard_counters *counte
     add(items, "marks", counters->marks);
     add(items, "sweep_lag_us_max", counters->sweep_lag_ns_max / 1000);
     add(items, "answers", counters->answers);
+    add(items, "answer_wait_us_sum", counters->answer_wait_ns_sum / 1000);
     add(items, "answer_wait_us_mean", counters->answers ? counters->answer_wait_ns_sum / counters->answers / 1000 : 0);
 }
 
@@ -289,7 +290,7 @@ static bool ask(struct hf_shard *shard)
 {
     uint32_t wanted = hf_load_relaxed_u32(&shard->status_wanted) + 1;
     hf_store_release_u32(&shard->status_wanted, wanted);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 1000 && hf_load_relaxed_u32(&shard->node->finished) == 0; i++) {
         if (hf_load_acquire_u32(&shard->status_given) == wanted)
             return true;
         nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);

@@ -1,6 +1,7 @@
 #include "control/api/control.h"
 
 #include "control/api/events.h"
+#include "control/api/metrics.h"
 #include "control/api/verbs.h"
 #include "control/rest/rest.h"
 #include "wire/error.h"
@@ -18,6 +19,7 @@ enum {
     HF_CONTROL_TABLES = 4,
     HF_CONTROL_METHODS = 16,
     HF_CONTROL_LISTEN_MAX = 16,
+    HF_CONTROL_PAGES = 1,
 };
 
 extern const unsigned char hf_api_descriptors[];
@@ -36,9 +38,11 @@ struct hf_control {
     const char *listen[HF_CONTROL_LISTEN_MAX];
     struct hf_grpc_server *server;
     struct hf_rest *rest;
+    struct hf_rest_page pages[HF_CONTROL_PAGES];
     struct hf_exchange *exchange;
     struct hf_events *events;
     struct hf_slow slow;
+    struct hf_metrics *metrics;
     struct hf_control_service services[HF_CONTROL_TABLES];
     bool started, draining;
     _Alignas(8) uint8_t scratch[HF_COMMAND_BYTES_MAX]; /* the loop's */
@@ -158,12 +162,31 @@ static void hf_control_thread(void *context, unsigned loop)
         pthread_setaffinity_np(pthread_self(), sizeof control->options.cpus, &control->options.cpus);
 }
 
+/* gRPC's and REST's alike, on their loop. */
+static void hf_control_call_done(void *context, const struct hf_grpc_call_report *report)
+{
+    hf_metrics_called(((struct hf_control *)context)->metrics, report);
+}
+
+static size_t hf_control_write_metrics(void *context, char *out, size_t room)
+{
+    return hf_metrics_write(((struct hf_control *)context)->metrics, out, room);
+}
+
+/* Every method of the descriptor is counted. */
+static void hf_control_count(struct hf_control *control, const ProtobufCServiceDescriptor *service)
+{
+    for (unsigned m = 0; m < service->n_methods; m++)
+        hf_metrics_add_method(control->metrics, service->name, service->methods[m].name);
+}
+
 static int hf_control_add(struct hf_control *control, unsigned i, const struct hf_verb_table *table)
 {
     struct hf_control_service *service = &control->services[i];
     service->control = control;
     service->table = table;
     assert(table->count <= HF_CONTROL_METHODS);
+    hf_control_count(control, table->descriptor);
     for (unsigned m = 0; m < table->count; m++)
         service->methods[m] = (struct hf_grpc_method){.name = table->verbs[m].method, .message = hf_control_message};
     service->service = (struct hf_grpc_service){
@@ -186,10 +209,18 @@ static int hf_control_make_server(struct hf_control *control)
         .message_max_bytes = HF_CONTROL_MESSAGE_BYTES,
         .thread_start = hf_control_thread,
         .admit = hf_control_admit,
+        .call_done = hf_control_call_done,
         .context = control,
         .http1 = true,
     };
-    const struct hf_rest_options rest = {.listen = control->options.listen, .listen_count = control->options.listen_count};
+    const struct hf_rest_options rest = {
+        .listen = control->options.listen,
+        .listen_count = control->options.listen_count,
+        .pages = control->pages,
+        .page_count = HF_CONTROL_PAGES,
+    };
+    control->pages[0] = (struct hf_rest_page){"/metrics", HF_METRICS_CONTENT_TYPE, "Metrics in Prometheus' text format.",
+                                              hf_control_write_metrics, control};
     int failed = hf_rest_create(&rest, &control->rest);
     if (failed)
         return hf_control_error(failed);
@@ -201,6 +232,7 @@ static int hf_control_make_server(struct hf_control *control)
         failed = hf_control_add(control, i, tables[i]);
     if (!failed)
         failed = hf_grpc_server_add_service(control->server, hf_events_service(control->events));
+    hf_control_count(control, hf_events_service(control->events)->descriptor);
     if (!failed)
         failed = hf_grpc_server_add_health(control->server);
     if (!failed)
@@ -219,6 +251,17 @@ static int hf_control_make_events(struct hf_control *control)
         .context = control->options.context,
     };
     return hf_events_create(&options, &control->events);
+}
+
+static int hf_control_make_metrics(struct hf_control *control)
+{
+    const struct hf_metrics_options options = {
+        .shard_count = control->options.shard_count,
+        .numbers = control->options.numbers,
+        .context = control->options.context,
+        .events = control->events,
+    };
+    return hf_metrics_create(&options, &control->metrics);
 }
 
 static void hf_control_health(struct hf_control *control, bool serving)
@@ -246,11 +289,14 @@ int hf_control_create(const struct hf_control_options *options, struct hf_contro
     if (code == 0)
         code = hf_control_make_events(control);
     if (code == 0)
+        code = hf_control_make_metrics(control);
+    if (code == 0)
         code = hf_control_make_server(control);
     if (code != 0) {
         hf_control_destroy(control);
         return code;
     }
+    hf_metrics_set_server(control->metrics, control->server);
     hf_control_health(control, false);
     *out = control;
     return 0;
@@ -328,6 +374,7 @@ void hf_control_destroy(struct hf_control *control)
     if (control->server)
         hf_grpc_server_destroy(control->server);
     hf_rest_destroy(control->rest);
+    hf_metrics_destroy(control->metrics);
     hf_events_destroy(control->events);
     if (control->exchange)
         hf_exchange_destroy(control->exchange);

@@ -22,8 +22,10 @@ struct hf_control_options {
     uint64_t (*now_ns)(void *context); /* engine time; any thread */
     /* Durable end of the log and the engine's term; any thread. */
     uint64_t (*durable)(void *context, uint64_t *term);
-    struct hf_slow_options slow;  /* which calls are reported, and how */
-    unsigned follower_stall_ms;   /* a follower that takes too little for so long is dropped; 0: 30 s */
+    struct hf_slow_options slow; /* which calls are reported, and how */
+    unsigned follower_stall_ms;  /* a follower that takes too little for so long is dropped; 0: 30 s */
+    /* The engine's newest numbers: up to `max` are copied, how many there are is returned. Any thread; must not block. */
+    unsigned (*numbers)(void *context, struct hf_counter_item *out, unsigned max);
     void (*drain)(void *context); /* ends the node as SIGTERM does, without waiting for it; NULL: nobody can. Any thread */
     /* Of the log on stderr: 0 debug, 1 info, 2 warn; less than 0: as it is. Returns the one before; any thread. */
     int (*log_level)(void *context, int level);

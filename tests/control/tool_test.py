@@ -72,7 +72,8 @@ class ToolTest(harness.EndTest):
 
     def test_every_command_says_the_same_both_ways(self):
         ways = self.both()
-        stock = self.write('stock.csv', 'sku,location,quantity\n' + ''.join(f'S{number},{1 + number % 3},{number}\n' for number in range(300)))
+        rows = ''.join(f'S{number},{1 + number % 3},{number}\n' for number in range(300))
+        stock = self.write('stock.csv', 'sku,location,quantity\n' + rows)
         same = lambda *words, **more: self.same(ways, *words, **more)
         same('location', 'define', 7, '--name', 'Seven')
         same('sku', 'define', 'apple', '--name', 'An apple', '--per-order', 5, '--safety-stock', 1)
