@@ -141,7 +141,7 @@ static bool answer_at(struct hf_asking *asking, const struct hf_view *view, cons
 {
     const struct hf_answer *answer = asking->answer;
     struct hf_oracle_allowed allowed;
-    if (answer->flags & HF_ANSWER_REPEATED) {
+    if (known && answer->flags & HF_ANSWER_REPEATED) {
         if (known->position > view->position)
             return fault_at(asking, "a repeat of what had not happened yet");
         return repeat_at(asking, view, known);
