@@ -114,22 +114,29 @@ void hf_ip_init(struct hf_ip *ip, const struct hf_ip_options *options)
     hf_ip_add_link_local(&ip->options);
     ip->ask_from = ip->options.own_count;
     ip->answers_left = HF_IP_ANSWERS_AT_ONCE;
+    ip->questions_left = HF_IP_QUESTIONS_AT_ONCE;
 }
 
 /* ---- Answers ---- */
 
+bool hf_ip_spend(uint64_t *left, uint64_t *since_ns, uint64_t now_ns, unsigned per_s, unsigned at_once)
+{
+    const uint64_t each_ns = 1000000000u / per_s;
+    uint64_t earned = now_ns > *since_ns ? (now_ns - *since_ns) / each_ns : 0;
+    *since_ns += earned * each_ns;
+    *left = *left + earned < at_once ? *left + earned : at_once;
+    if (*left == 0)
+        return false;
+    --*left;
+    return true;
+}
+
 static bool hf_ip_may_answer(struct hf_ip *ip, uint64_t now_ns)
 {
-    const uint64_t each_ns = 1000000000u / HF_IP_ANSWERS_PER_S;
-    uint64_t earned = now_ns > ip->answers_since_ns ? (now_ns - ip->answers_since_ns) / each_ns : 0;
-    ip->answers_since_ns += earned * each_ns;
-    ip->answers_left = ip->answers_left + earned < HF_IP_ANSWERS_AT_ONCE ? ip->answers_left + earned : HF_IP_ANSWERS_AT_ONCE;
-    if (ip->answers_left == 0) {
-        ip->status.held_back++;
-        return false;
-    }
-    ip->answers_left--;
-    return true;
+    if (hf_ip_spend(&ip->answers_left, &ip->answers_since_ns, now_ns, HF_IP_ANSWERS_PER_S, HF_IP_ANSWERS_AT_ONCE))
+        return true;
+    ip->status.held_back++;
+    return false;
 }
 
 /* The packet goes back to where it came from. */

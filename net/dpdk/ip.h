@@ -12,6 +12,8 @@
 enum {
     HF_IP_ADDRESSES_MAX = 8,
     HF_IP_ANSWERS_PER_S = 1000,
+    HF_IP_QUESTIONS_PER_S = 100, /* for neighbours, not gateways; who is not asked for is answered where he was heard */
+    HF_IP_QUESTIONS_AT_ONCE = 50,
     HF_IP_HEAD_BYTES_MAX = 14 + 4 + 40 + 8,
     HF_IP_ASK_BYTES_MAX = 14 + 4 + 40 + 32,
     HF_IP_MTU_MIN = 1280,
@@ -55,7 +57,7 @@ struct hf_ip {
     struct hf_neighbours neighbours;
     uint8_t ask_address[16]; /* whom to ask for next, if ask_from is one of ours */
     unsigned ask_from;       /* index of the own address; own_count: nobody */
-    uint64_t answers_left, answers_since_ns;
+    uint64_t answers_left, answers_since_ns, questions_left, questions_since_ns;
 };
 
 enum hf_ip_verdict { HF_IP_DROPPED, HF_IP_ANSWERED, HF_IP_DATAGRAM };

@@ -66,6 +66,8 @@ unsigned hf_ip_own_index(const struct hf_ip *ip, const uint8_t address[16]);
 bool hf_ip_on_link(const struct hf_ip_own *own, const uint8_t address[16]);
 /* Where a packet for it goes first, from this own address; NULL: nowhere. */
 const uint8_t *hf_ip_next_hop(const struct hf_ip *ip, unsigned own, const uint8_t address[16]);
+/* Takes one of what is left, after adding what was earned since; at most `at_once` stay. False: none is left. */
+bool hf_ip_spend(uint64_t *left, uint64_t *since_ns, uint64_t now_ns, unsigned per_s, unsigned at_once);
 /* Sum of big-endian words (RFC 1071), to be added up and folded. */
 uint64_t hf_sum(const uint8_t *data, uint32_t bytes, uint64_t sum);
 uint16_t hf_sum_fold(uint64_t sum);

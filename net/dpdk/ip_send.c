@@ -79,7 +79,11 @@ static const uint8_t *hf_ip_next_mac(struct hf_ip *ip, uint64_t now_ns, const st
     if (!hop)
         return NULL;
     struct hf_neighbour *neighbour = hf_neighbour_keep(&ip->neighbours, hop, now_ns);
-    if (hf_neighbour_ask(neighbour, now_ns)) {
+    /* Whoever writes sources of the link on datagrams must not have everybody on it asked. */
+    bool gateway = hop != to->address, due = hf_neighbour_due(neighbour, now_ns);
+    if (due &&
+        (gateway || hf_ip_spend(&ip->questions_left, &ip->questions_since_ns, now_ns, HF_IP_QUESTIONS_PER_S, HF_IP_QUESTIONS_AT_ONCE))) {
+        neighbour->asked_ns = now_ns;
         memcpy(ip->ask_address, hop, sizeof ip->ask_address);
         ip->ask_from = to->listener;
     }

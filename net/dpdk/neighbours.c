@@ -53,12 +53,9 @@ void hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], 
     memcpy(neighbour->mac, mac, sizeof neighbour->mac);
 }
 
-bool hf_neighbour_ask(struct hf_neighbour *neighbour, uint64_t now_ns)
+bool hf_neighbour_due(const struct hf_neighbour *neighbour, uint64_t now_ns)
 {
     if (neighbour->state == HF_NEIGHBOUR_CONFIRMED && now_ns - neighbour->confirmed_ns < HF_NEIGHBOUR_CONFIRMED_NS)
         return false;
-    if (neighbour->asked_ns != 0 && now_ns - neighbour->asked_ns < HF_NEIGHBOUR_ASK_NS)
-        return false;
-    neighbour->asked_ns = now_ns;
-    return true;
+    return neighbour->asked_ns == 0 || now_ns - neighbour->asked_ns >= HF_NEIGHBOUR_ASK_NS;
 }

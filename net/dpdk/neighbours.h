@@ -31,8 +31,8 @@ struct hf_neighbour *hf_neighbour_keep(struct hf_neighbours *table, const uint8_
 void hf_neighbour_hear(struct hf_neighbours *table, const uint8_t address[16], const uint8_t mac[6], uint64_t now_ns);
 /* It said itself where it is. */
 void hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns);
-/* Whether to ask for it now: it is not confirmed or that was long ago, and it was not asked for within the last second. Notes that it is.
- */
-bool hf_neighbour_ask(struct hf_neighbour *neighbour, uint64_t now_ns);
+/* Whether to ask for it now: it is not confirmed or that was long ago, and it was not asked for within the last second. Who asks notes it
+ * in asked_ns. */
+bool hf_neighbour_due(const struct hf_neighbour *neighbour, uint64_t now_ns);
 
 #endif

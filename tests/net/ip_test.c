@@ -534,6 +534,27 @@ static void a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers(void
     assert_int_equal(out[5], 2);
 }
 
+/* Anybody can write any source address of the link on a datagram; each is somebody to ask for, and the question goes to everybody. */
+static void spoofed_sources_do_not_make_it_flood_the_link_with_questions(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_peer four = peer_four(f), far = four;
+    uint8_t out[HF_IP_ASK_BYTES_MAX];
+    unsigned asked = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        four.address[15] = (uint8_t)(i % 251 + 3);
+        hf_neighbour_hear(&f->ip.neighbours, four.address, (const uint8_t[]){2, 0, 0, 0, 0, 9}, f->now_ns);
+        assert_true(hf_ip_head(&f->ip, f->now_ns, &four, 0, out));
+        asked += hf_ip_ask(&f->ip, out) > 0;
+        f->now_ns += 100000;
+    }
+    assert_in_range(asked, 10, 2 * HF_IP_QUESTIONS_PER_S + HF_IP_QUESTIONS_AT_ONCE + 1);
+    /* The gateway is asked for whatever the others want. */
+    far.address[12] = 192;
+    (void)hf_ip_head(&f->ip, f->now_ns, &far, 0, out);
+    assert_true(hf_ip_ask(&f->ip, out) > 0);
+}
+
 static void an_answer_that_nobody_asked_for_teaches_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -644,6 +665,7 @@ int main(void)
         TEST(a_vlan_is_only_its_own),
         TEST(a_datagram_goes_back_the_way_one_came_and_its_sums_hold),
         TEST(a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers),
+        TEST(spoofed_sources_do_not_make_it_flood_the_link_with_questions),
         TEST(an_answer_that_nobody_asked_for_teaches_nothing),
         TEST(an_ipv6_neighbour_is_asked_for_by_its_group_and_believed),
         TEST(who_is_beyond_the_link_is_reached_by_the_gateway_or_not_at_all),
