@@ -30,7 +30,7 @@ struct hf_eal_words {
 };
 
 static bool hf_eal_started;
-static char hf_eal_directory[256]; /* where a socket of its telemetry stands until the end; empty: nothing is left */
+static char hf_eal_directory[256]; /* of its files, while there are any; else empty */
 
 __attribute__((format(printf, 2, 3))) static void hf_eal_add(struct hf_eal_words *line, const char *format, ...)
 {
@@ -68,7 +68,7 @@ static bool hf_eal_says(const struct hf_eal_words *line, const char *word)
 
 static void hf_eal_write(struct hf_eal_words *line, const struct hf_eal_options *options, const cpu_set_t *cpus)
 {
-    bool physical = false, huge = false;
+    bool physical = false, huge = false, memif = false;
     unsigned first = 0;
     while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, cpus))
         first++;
@@ -80,6 +80,7 @@ static void hf_eal_write(struct hf_eal_words *line, const struct hf_eal_options 
         hf_eal_add(line, device->virtual ? "--vdev=%s" : "--allow=%s", device->name);
         physical = physical || !device->virtual;
         huge = huge || device->huge;
+        memif = memif || strncmp(device->name, "net_memif", strlen("net_memif")) == 0;
     }
     hf_eal_add_given(line, options->arguments);
     if (!hf_eal_says(line, "--log-level"))
@@ -88,8 +89,9 @@ static void hf_eal_write(struct hf_eal_words *line, const struct hf_eal_options 
         hf_eal_add(line, "--no-telemetry");
     if (!physical && !hf_eal_says(line, "--no-pci"))
         hf_eal_add(line, "--no-pci");
-    if (huge && !hf_eal_says(line, "--huge-unlink"))
-        hf_eal_add(line, "--huge-unlink");
+    /* In memory it needs no file system of huge pages, but memif devices refuse that. */
+    if (huge && !hf_eal_says(line, "--huge-unlink") && !hf_eal_says(line, "--in-memory"))
+        hf_eal_add(line, memif ? "--huge-unlink" : "--in-memory");
     if (!huge && !hf_eal_says(line, "--no-huge"))
         hf_eal_add(line, "--no-huge");
     if (!huge && !hf_eal_says(line, "-m"))
@@ -137,6 +139,9 @@ static bool hf_eal_init(struct hf_eal_words *line)
 {
     const char *before = getenv(hf_runtime_variable);
     char *kept = before ? strdup(before) : NULL;
+    /* With huge pages of a file system it takes more memory only while it sees that no other process is there to be told. Asked now: it
+     * changes the words. */
+    bool files = hf_eal_says(line, "--telemetry") || hf_eal_says(line, "--huge-unlink");
     setenv(hf_runtime_variable, hf_eal_directory, 1);
     bool done = rte_eal_init(line->count, line->words) >= 0;
     if (kept)
@@ -144,7 +149,7 @@ static bool hf_eal_init(struct hf_eal_words *line)
     else
         unsetenv(hf_runtime_variable);
     free(kept);
-    if (!done || !hf_eal_says(line, "--telemetry"))
+    if (!done || !files)
         hf_eal_remove_directory();
     return done;
 }

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import socket
 import struct
 
@@ -157,6 +158,15 @@ class Devices(EndTest):
             self.assertEqual(json.loads(telemetry.recv(65536)), {'/ethdev/list': [0]})
         self.assertEqual(engine.stop(), 0)
         self.assertEqual(glob.glob(os.path.join(self.directory, 'hf-eal-*')), [])
+
+    def test_huge_pages_are_used_where_there_are_some_and_missed_with_a_sentence_where_not(self):
+        with open('/proc/meminfo', encoding='ascii') as memory:
+            free = int(re.search(r'HugePages_Free:\s+(\d+)', memory.read())[1])
+        options = ('--listen', 'dpdk://net_null0?ip=10.9.0.2/24&port=7000&huge=yes', '--insecure-listen')
+        if free < 256:
+            self.refused_start(5, 'and huge pages', 'docs/dpdk.md', options=options)
+        else:
+            self.assertEqual(self.start(*options).stop(), 0)
 
 
 if __name__ == '__main__':
