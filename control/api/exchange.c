@@ -16,11 +16,15 @@
 enum {
     HF_PUMP_BATCH = 64,
     HF_PUMP_NAP_NS = 30000,
+    HF_PUMP_NAP_MANY_NS = 100000, /* with so many out that each waits longer than that anyway */
+    HF_PUMP_MANY = 32,
     HF_PUMP_NAPS_SHORT = 200, /* then what is waited for takes long */
     HF_PUMP_NAP_LONG_NS = 500000,
     HF_PUMP_SLACK_NS = 1000,
     HF_ITEM_BYTES = sizeof(void *), /* what the rings carry: pointers to items */
 };
+
+static const uint64_t HF_PUMP_ASLEEP = 1;
 
 struct hf_exchange_lane {
     struct hf_spsc *asked, *answered;
@@ -31,6 +35,7 @@ struct hf_exchange {
     unsigned shard_count;
     struct hf_exchange_lane *lanes;
     int wake; /* eventfd: the pump sleeps on it while nothing is out */
+    /* Items submitted, twice; and HF_PUMP_ASLEEP. One variable, so that the pump cannot fall asleep between a submit and its look. */
     struct hf_atomic_u64 submitted;
     uint64_t collected; /* the pump's */
     struct hf_atomic_u32 stop;
@@ -80,6 +85,16 @@ static void hf_exchange_wake(struct hf_exchange *exchange)
 
 /* ---- the loop's side ---- */
 
+/* A system call only for a pump that sleeps. */
+static void hf_exchange_submitted(struct hf_exchange *exchange)
+{
+    uint64_t before = hf_load_relaxed_u64(&exchange->submitted);
+    while (!hf_cas_weak_acq_rel_u64(&exchange->submitted, &before, (before + 2) & ~HF_PUMP_ASLEEP))
+        ;
+    if (before & HF_PUMP_ASLEEP)
+        hf_exchange_wake(exchange);
+}
+
 /* False: the exchange has been stopped, and what is listed now would wait for ever. */
 static bool hf_exchange_list(struct hf_exchange *exchange, struct hf_exchange_item *item)
 {
@@ -111,8 +126,7 @@ uint16_t hf_exchange_submit(struct hf_exchange *exchange, struct hf_exchange_ite
     uint32_t put = hf_spsc_put(lane->asked, &item, 1, HF_ITEM_BYTES);
     assert(put == 1); /* no more are in the ring than are outstanding */
     (void)put;
-    hf_add_release_u64(&exchange->submitted, 1);
-    hf_exchange_wake(exchange);
+    hf_exchange_submitted(exchange);
     return HF_OK;
 }
 
@@ -166,22 +180,37 @@ static unsigned hf_exchange_collect(struct hf_exchange *exchange)
     return all;
 }
 
+/* Until something is submitted; at once if something was, or if it has to stop. */
+static void hf_exchange_sleep(struct hf_exchange *exchange)
+{
+    uint64_t woken, nothing_out = 2 * exchange->collected;
+    struct pollfd wait = {.fd = exchange->wake, .events = POLLIN};
+    if (!hf_cas_weak_acq_rel_u64(&exchange->submitted, &nothing_out, nothing_out | HF_PUMP_ASLEEP) && !(nothing_out & HF_PUMP_ASLEEP))
+        return;
+    poll(&wait, 1, -1);
+    (void)!read(exchange->wake, &woken, sizeof woken);
+}
+
+static void hf_exchange_nap(uint64_t out, unsigned naps)
+{
+    long nap_ns = naps >= HF_PUMP_NAPS_SHORT ? HF_PUMP_NAP_LONG_NS : out >= HF_PUMP_MANY ? HF_PUMP_NAP_MANY_NS : HF_PUMP_NAP_NS;
+    nanosleep(&(struct timespec){.tv_nsec = nap_ns}, NULL);
+}
+
 static void *hf_exchange_pump(void *context)
 {
     struct hf_exchange *exchange = context;
-    uint64_t woken;
     pthread_setname_np(pthread_self(), "hf-pump");
     prctl(PR_SET_TIMERSLACK, (unsigned long)HF_PUMP_SLACK_NS, 0, 0, 0);
     for (unsigned idle = 0; hf_load_acquire_u32(&exchange->stop) == 0;) {
+        uint64_t out = hf_load_acquire_u64(&exchange->submitted) / 2 - exchange->collected;
         if (hf_exchange_collect(exchange) != 0) {
             idle = 0;
-        } else if (hf_load_acquire_u64(&exchange->submitted) == exchange->collected) {
-            struct pollfd wait = {.fd = exchange->wake, .events = POLLIN};
-            poll(&wait, 1, -1);
-            (void)!read(exchange->wake, &woken, sizeof woken);
+        } else if (out == 0) {
+            hf_exchange_sleep(exchange);
             idle = 0;
         } else {
-            nanosleep(&(struct timespec){.tv_nsec = idle++ < HF_PUMP_NAPS_SHORT ? HF_PUMP_NAP_NS : HF_PUMP_NAP_LONG_NS}, NULL);
+            hf_exchange_nap(out, idle++);
         }
     }
     return NULL;
