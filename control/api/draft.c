@@ -105,13 +105,6 @@ void hf_draft_text(struct hf_draft *draft, uint16_t type, const char *field, con
 
 void hf_draft_request_id(struct hf_draft *draft, const char *text)
 {
-    const char *other = draft->idempotency_key;
-    if (other && *other != '\0' && *text != '\0' && strcmp(other, text) != 0) {
-        hf_draft_fail(draft, HF_BAD_ARGUMENT, "request_id", "is not what the request's header says");
-        return;
-    }
-    if (*text == '\0')
-        text = other ? other : "";
     size_t bytes = strlen(text);
     if (bytes == 0)
         return;

@@ -13,10 +13,7 @@ enum { HF_DRAFT_TEXT_MAX = 200, HF_DRAFT_KEY_BYTES_MAX = 255 };
 
 struct hf_draft {
     struct hf_command *command;
-    uint64_t now_ns;             /* engine time */
-    const char *idempotency_key; /* what the transport says beside the request, as HTTP does in Idempotency-Key; NULL: nothing. Set by the
-                                    transport after hf_draft_begin(), before the row's ask(), which makes of it what the request's own
-                                    field `request_id` would be; both, and not the same: INVALID_ARGUMENT */
+    uint64_t now_ns; /* engine time */
     uint16_t route;
     uint16_t result;   /* HF_OK: no fault so far */
     const char *field; /* at fault */
@@ -39,8 +36,7 @@ void hf_draft_money(struct hf_draft *draft, int64_t amount, const char *currency
 /* Adds an extension unless `text` is empty; at most `bytes_max`, itself at most HF_DRAFT_TEXT_MAX. */
 void hf_draft_text(struct hf_draft *draft, uint16_t type, const char *field, const char *text, size_t bytes_max);
 
-/* The write's key, from the request's field `request_id` and draft->idempotency_key: none where both are empty. After all other
- * extensions; every write's ask() ends with it. */
+/* The write's key, from the request's field `request_id`: none where it is empty. Every write's ask() ends with it. */
 void hf_draft_request_id(struct hf_draft *draft, const char *text);
 
 /* The write's trace, from a header's value; one that is no traceparent is ignored, as W3C Trace Context says. After ask(). */
