@@ -24,6 +24,7 @@ const struct hf_tool_command hf_tool_commands[] = {
     {"stock", hf_tool_stock, "stock import|receive|adjust|set|get    quantities of cells"},
     {"order", hf_tool_order, "order place|get|settle|result|ship|cancel|extend    orders"},
     {"status", hf_tool_status, "status                  what the engine says about itself"},
+    {"top", hf_tool_top, "top                     rates, latency, queues, log, stalls and hot SKUs, once a second"},
     {"shards", hf_tool_shards, "shards                  what each shard does: loop, queues, words, records, sessions"},
     {"stalls", hf_tool_stalls, "stalls                  where each shard's loop is, and the longest time of each of its stages"},
     {"log", hf_tool_log, "log                     where the log stands, how it is written, what room is left"},

@@ -55,6 +55,7 @@ class MetricsTest(api_test.ShopTest):
     def test_promtool_finds_nothing_wrong_and_every_name_is_documented(self):
         _, shop = self.serve(shards=2)
         shop.place('apple', 1)
+        self.eventually(lambda: self.page().sum('holdfast_orders_placed_total') == 1, 'counting the order')
         page = self.page()
         judged = subprocess.run(['promtool', 'check', 'metrics'], input=page.text.encode(), stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, timeout=WAIT_S)
