@@ -15,8 +15,11 @@ from namespace import run
 from peers_kit import FOUR, SIX, set_kernel
 from protocol import BYE, HELLO, REQUEST, WELCOME, command, frame, line
 
-MINE, MY_FOUR, MY_SIX = '02:00:00:00:09:09', '10.9.0.9', 'fd00:9::9'
+MINE, MY_FOUR, MY_SIX = '02:00:00:00:09:09', '10.9.0.54', 'fd00:9::3636'
 PORT, MY_PORT, COOKIE = 7000, 40000, 7
+DROPS = 'not_ours', 'malformed', 'bad_checksum', 'fragments', 'unserved', 'held_back'
+TAKEN = 'datagrams', 'arp_answered', 'neighbour_answered', 'echo_answered', 'neighbours_told', *DROPS  # all that comes in
+DATAGRAM_DROPS = 'bad_frame', 'bad_crc', 'bad_version', 'too_large', 'addresses_asked', 'session_expired', 'datagrams_late'
 SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 263, 8, 1 << 4  # linux/if_packet.h
 logging.getLogger('scapy').setLevel(logging.ERROR)
 conf.verb = 0

@@ -10,15 +10,12 @@ from scapy.all import ARP, ICMP, IP, UDP, Dot1Q, Ether, rdpcap, wrpcap
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, IPv6
 
 from namespace import enter_namespace
-from packets_kit import COOKIE, MINE, MY_FOUR, MY_PORT, MY_SIX, PORT, Kinds, Wire, hello, request
+from packets_kit import COOKIE, DATAGRAM_DROPS, MINE, MY_FOUR, MY_PORT, MY_SIX, PORT, TAKEN, Kinds, Wire, hello, request
 from peers_kit import ADDRESSES, FOUR, SIX, Pcap, Tap, Veth
 from harness import EndTest, main, scaled
 from protocol import REFUSED, crc32c
 
 SEED = int(os.environ.get('HF_TEST_SEED', '20261124'))
-DROPS = 'not_ours', 'malformed', 'bad_checksum', 'fragments', 'unserved', 'held_back'
-TAKEN = 'datagrams', 'arp_answered', 'neighbour_answered', 'echo_answered', 'neighbours_told', *DROPS
-DATAGRAM_DROPS = 'bad_frame', 'bad_crc', 'bad_version', 'too_large', 'addresses_asked', 'session_expired', 'datagrams_late'
 
 
 class Packets(EndTest):
