@@ -206,7 +206,7 @@ static json_t *hf_document_operation(struct hf_document *document, const struct 
     snprintf(tag, sizeof tag, "%.*s", (int)(slash - dot - 1), dot + 1);
     hf_document_id(route, id, sizeof id);
     json_t *success = route->kind == HF_REST_FOLLOW
-                          ? hf_document_content("text/event-stream", json_pack("{s:s}", "type", "string"), NULL)
+                          ? json_pack("{s:{}}", "text/event-stream") /* JSON Schema has no words for what is no JSON */
                           : hf_document_content("application/json", hf_document_schema(document, method->output), NULL);
     hf_document_set(document, responses, route->kind == HF_REST_CREATE ? "201" : "200",
                     hf_document_response("Done, and on disk.", success));

@@ -40,6 +40,12 @@ CONFIG = """features:
 """
 SMALL = ('--shards 1 --partitions 16 --max-skus 4096 --max-cells 8192 --max-orders 200000 --max-lines 400000 --max-command-ids 200000 '
          '--max-limits 4096 --log-ahead 4M --segment-bytes 4M').split()
+# What a drain leaves is no server. Of valid data JSON Schema cannot say all (an id's route, a SKU that exists), so not everything that fits
+# the document is accepted.
+SCHEMATHESIS = ['--exclude-path', '/v1/admin:drain', '--seed', '1', '--max-examples', '15', '--checks', 'all',
+                '--exclude-checks', 'positive_data_acceptance', '--no-color']
+# llhttp, as Debian ships it, does not know the method QUERY, which is younger: 400, not 405.
+SCHEMATHESIS_KNOWN = ('ST204 QUERY ',)
 STOP_S = 60
 
 
@@ -155,6 +161,25 @@ def grpc_js(tools, build):
     return passed, failed + (done.returncode != 0 and failed == 0)
 
 
+def schemathesis(tools, build):
+    with holdfast(build, tools.folder) as address:
+        output = run([tools.schemathesis(), 'run', f'http://{address}/openapi.json', *SCHEMATHESIS], cwd=tools.folder).stdout
+    generated, operation, failures = re.search(r'^ *(\d+) generated', output, re.M), '?', set()
+    for line in output.splitlines():
+        heading, failure = re.match(r'_+ ([A-Z]+ /\S*) _+$', line), re.match(r'- (ST\d+) ', line)
+        operation = heading.group(1) if heading else operation
+        if failure:
+            failures.add(f'{failure.group(1)} {operation}')
+    known = {failure for failure in failures if failure.startswith(SCHEMATHESIS_KNOWN)}
+    if not generated or 'ERRORS' in output or failures - known:
+        print(output[-20000:])
+        return 0, max(1, len(failures - known))
+    for word in SCHEMATHESIS_KNOWN:
+        print(f'schemathesis, known: {word} on {sum(failure.startswith(word) for failure in known)} paths')
+    missing = sum(not any(failure.startswith(word) for failure in known) for word in SCHEMATHESIS_KNOWN)
+    return int(generated.group(1)) - missing, missing
+
+
 def buf(tools, _):
     node, modules = tools.node_modules()
     done = run([node, os.path.join(modules, '@bufbuild/buf/bin/buf'), 'lint'], cwd=os.path.join(ROOT, 'proto'), env=tools.env)
@@ -162,7 +187,7 @@ def buf(tools, _):
     return (1, 0) if done.returncode == 0 else (0, max(1, len(done.stdout.splitlines())))
 
 
-SUITES = {suite.__name__: suite for suite in (conformance, interop, h2spec, grpc_js, buf)}
+SUITES = {suite.__name__: suite for suite in (conformance, interop, h2spec, grpc_js, buf, schemathesis)}
 
 
 def main(build, *names):
