@@ -1,5 +1,6 @@
 """A second client, written from docs/protocol.md alone: frames, commands and answers in plain Python."""
 
+import hashlib
 import itertools
 import os
 import socket
@@ -17,7 +18,7 @@ STATUS, DIGEST, AUDIT, FOLLOW = range(0x501, 0x505)
 EXPIRE, MARK, FORGET, PURGE_LIMITS, PURGE_KEYS = range(0x601, 0x606)
 
 FORCE, EXPECT_VERSION, SOURCE, STALE_OK = 1, 2, 4, 8
-REPEATED, ASYNC, MORE = 1, 2, 4
+REPEATED, ASYNC, MORE, KEYED = 1, 2, 4, 8
 ACTOR, REASON, REFERENCE, PAYMENT_REFERENCE, IDEMPOTENCY_KEY, TRACE_CONTEXT, NAME = range(1, 8)
 CAPTURED, FAILED, REFUNDED, VOIDED = range(1, 5)
 
@@ -110,9 +111,15 @@ def command(opcode, identity=(0, 0), lines=(), body=b'', arg=0, flags=0, extensi
     return head + body.ljust(32, b'\0') + raw + extensions
 
 
-def place(identity, lines, ttl_ms=900000, customer=7, channel=1, mode=0):
+def request_key(text):
+    """The extension of a write that a client calls `text`."""
+    return extension(IDEMPOTENCY_KEY, hashlib.sha256(text.encode()).digest()[:16])
+
+
+def place(identity, lines, ttl_ms=900000, customer=7, channel=1, mode=0, key=None):
     """lines: (sku, location, quantity[, price])"""
-    return command(PLACE, identity, [line(*one) for one in lines], struct.pack('<QIB', customer, channel, mode), ttl_ms)
+    return command(PLACE, identity, [line(*one) for one in lines], struct.pack('<QIB', customer, channel, mode), ttl_ms,
+                   extensions=request_key(key) if key else b'')
 
 
 def verb(opcode, identity, order, arg=0, amount=0, currency=b'\0\0\0', status=0, reference=None):
@@ -176,7 +183,8 @@ class Answer:
         (self.length, self.opcode, self.result_code, self.detail, self.flags, self.order_code, self.payment_code, self.fulfilment_code,
          self.item_count, self.position, self.version, self.due_ns, self.value) = struct.unpack('<IHHHBBBBHQQQQ', raw[:48])
         self.raw = raw[:self.length]
-        self.items = raw[48:self.length]
+        self.first_id = struct.unpack('<QQ', self.raw[-16:]) if self.flags & KEYED else None  # of its request key
+        self.items = raw[48:self.length - (16 if self.first_id else 0)]
         self.result = RESULTS[self.result_code]
         self.order, self.payment = ORDER_STATES[self.order_code], PAYMENT_STATES[self.payment_code]
         self.fulfilment = FULFILMENT_STATES[self.fulfilment_code]

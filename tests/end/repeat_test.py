@@ -53,6 +53,28 @@ class Repeat(harness.EndTest):
                 cell = self.client.cell('GOOD', 1)
                 self.assertEqual((cell['reserved'], cell['version']), (before['reserved'] + 3, before['version'] + 1))
 
+    def test_a_hundred_orders_at_once_under_one_request_key_are_one_order(self):
+        clients = [self.connect(self.engine) for _ in range(100)]
+        identities = [self.client.fresh('GOOD') for _ in clients]
+        answers = [None] * len(clients)
+
+        def send(number):
+            answers[number] = in_parallel(clients[number:number + 1], p.place(identities[number], [('GOOD', 1, 3)], key='basket'))[0]
+        threads = [threading.Thread(target=send, args=[number]) for number in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(harness.WAIT_S)
+        self.assertEqual({answer.result for answer in answers}, {'OK'})
+        ran = [identity for identity, answer in zip(identities, answers) if not answer.repeated]
+        self.assertEqual(len(ran), 1)
+        self.assertEqual({answer.first_id for answer in answers}, {None, ran[0]})
+        self.assertEqual(self.client.cell('GOOD', 1)['reserved'], 3)
+        self.restart(shards=3)
+        again = self.client.place([('GOOD', 1, 3)], key='basket')[1]
+        self.assertEqual((again.result, again.first_id), ('OK', ran[0]))
+        self.assertEqual(self.client.place([('OTHER', 1, 3)], key='basket')[1].result, 'ID_REUSED')
+
     def test_one_settle_a_hundred_times_at_once_makes_one_intent(self):
         order, _ = self.client.place([('GOOD', 1, 1), ('OTHER', 1, 1)])
         answers = in_parallel([self.connect(self.engine) for _ in range(100)], p.settle(self.client.fresh_for(order), order))

@@ -249,10 +249,11 @@ class Start(harness.EndTest):
         for number in range(30):
             self.assertEqual(client.receive_stock(f'SKU{number}', 1, 100).result, 'OK')
         for number in range(25):
-            self.assertEqual(client.place([('SKU1', 1, 1), ('SKU2', 1, 1), ('SKU3', 1, 1)])[1].result, 'OK')
+            self.assertEqual(client.place([('SKU1', 1, 1), ('SKU2', 1, 1), ('SKU3', 1, 1)], key=f'basket {number}')[1].result, 'OK')
         state = self.digest(engine)
         self.assertEqual(engine.stop(), 0)
-        cases = ('--max-skus', 40), ('--max-cells', 30), ('--max-orders', 25), ('--max-lines', 50), ('--max-command-ids', 71)
+        cases = (('--max-skus', 40), ('--max-cells', 30), ('--max-orders', 25), ('--max-lines', 50), ('--max-command-ids', 71),
+                 ('--max-request-keys', 25))
         for option, least in cases:
             with self.subTest(option=option):
                 refused = self.refused_start(2, option, options=[option, str(least - 1)])
@@ -270,6 +271,7 @@ class Start(harness.EndTest):
             '--max-lines': lambda c, n: c.place([('GOOD', 1, 1), ('GOOD', 2, 1)])[1],
             '--max-cells': lambda c, n: c.receive_stock('GOOD', n + 1, 1),
             '--max-command-ids': lambda c, n: c.receive_stock('GOOD', 1, 1),
+            '--max-request-keys': lambda c, n: c.place([('GOOD', 1, 1)], key=f'basket {n}')[1],
             '--max-limits': lambda c, n: c.place([('LIMITED', 1, 1)], customer=n + 1)[1],
         }
         for option, fill in cases.items():
