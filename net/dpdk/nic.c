@@ -68,9 +68,9 @@ uint64_t hf_nic_memory_bytes(const struct hf_device *device, unsigned shards)
 
 static struct hf_spsc *hf_nic_ring(void)
 {
-    size_t bytes = (hf_spsc_bytes(HF_NIC_RING, sizeof(struct rte_mbuf *)) + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES;
+    size_t bytes = (hf_spsc_bytes(HF_NIC_RING, HF_NIC_ELEMENT_BYTES) + HF_CACHE_PAD_BYTES - 1) / HF_CACHE_PAD_BYTES;
     void *memory = aligned_alloc(HF_CACHE_PAD_BYTES, bytes * HF_CACHE_PAD_BYTES);
-    return memory ? hf_spsc_init(memory, HF_NIC_RING, sizeof(struct rte_mbuf *), 0) : NULL;
+    return memory ? hf_spsc_init(memory, HF_NIC_RING, HF_NIC_ELEMENT_BYTES, 0) : NULL;
 }
 
 static int hf_nic_make_rings(struct hf_nic *nic)
@@ -103,7 +103,7 @@ static int hf_nic_make_pools(struct hf_nic *nic)
 static void hf_nic_empty(struct hf_spsc *ring)
 {
     struct rte_mbuf *packet;
-    while (ring && hf_spsc_get(ring, &packet, 1, sizeof packet) == 1)
+    while (ring && hf_spsc_get(ring, &packet, 1, HF_NIC_ELEMENT_BYTES) == 1)
         rte_pktmbuf_free(packet);
     free(ring);
 }

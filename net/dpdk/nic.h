@@ -14,7 +14,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-enum { HF_NICS_MAX = 4, HF_NIC_SHARDS_MAX = 64, HF_NIC_BURST = 32 };
+enum { HF_NICS_MAX = 4, HF_NIC_SHARDS_MAX = 64, HF_NIC_BURST = 32, HF_NIC_ELEMENT_BYTES = (int)sizeof(void *) /* of rings */ };
 
 struct hf_nic {
     /* constant while shards run */

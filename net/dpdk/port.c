@@ -84,7 +84,7 @@ static bool hf_dpdk_transmit(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
         return false;
     end->unsent_count = 0;
     if (!hf_dpdk_has_queue(dpdk, nic))
-        sent = hf_spsc_put(nic->outward[dpdk->shard], end->unsent, count, sizeof end->unsent[0]);
+        sent = hf_spsc_put(nic->outward[dpdk->shard], end->unsent, count, HF_NIC_ELEMENT_BYTES);
     else if (hf_nic_usable(nic, dpdk->shard))
         sent = rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, end->unsent, (uint16_t)count);
     hf_dpdk_packets(dpdk)->out += sent;
@@ -109,7 +109,7 @@ static bool hf_dpdk_transmit_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *en
     if (!hf_dpdk_has_queue(dpdk, nic) || nic->shards == nic->plan.queues || !hf_nic_usable(nic, dpdk->shard))
         return false;
     for (unsigned from = dpdk->shard + nic->plan.queues; from < nic->shards; from += nic->plan.queues) {
-        uint32_t count = hf_spsc_get(nic->outward[from], packets, HF_NIC_BURST, sizeof packets[0]);
+        uint32_t count = hf_spsc_get(nic->outward[from], packets, HF_NIC_BURST, HF_NIC_ELEMENT_BYTES);
         uint32_t sent = count ? rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, packets, (uint16_t)count) : 0;
         if (sent < count)
             hf_dpdk_lose(dpdk, packets + sent, count - sent);
@@ -250,7 +250,7 @@ static void hf_dpdk_shut(struct hf_transport *transport, struct hf_connection *c
 static void hf_dpdk_hand_on(struct hf_dpdk *dpdk, const struct hf_nic *nic, unsigned to, struct rte_mbuf *packet)
 {
     struct hf_net_packets *packets = hf_dpdk_packets(dpdk);
-    if (hf_spsc_put(nic->inward[dpdk->shard][to], &packet, 1, sizeof packet) == 1) {
+    if (hf_spsc_put(nic->inward[dpdk->shard][to], &packet, 1, HF_NIC_ELEMENT_BYTES) == 1) {
         packets->handed_on++;
         return;
     }
@@ -294,7 +294,7 @@ static void hf_dpdk_take_over(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
         struct hf_spsc *ring = nic->inward[end->from_ring][dpdk->shard];
         end->from_ring = (end->from_ring + 1) % nic->plan.queues;
         if (ring)
-            end->received_count = (uint16_t)hf_spsc_get(ring, end->received, HF_NIC_BURST, sizeof end->received[0]);
+            end->received_count = (uint16_t)hf_spsc_get(ring, end->received, HF_NIC_BURST, HF_NIC_ELEMENT_BYTES);
     }
     hf_dpdk_packets(dpdk)->taken_over += end->received_count;
 }

@@ -1,6 +1,7 @@
 /* bridge SOCKET INTERFACE [BUFFER-BYTES]: a cable between the client end of a memif and a new interface of Linux, for tests: what one end
  * sends the other gets, byte for byte. Prints `ready` once both ends are there; ends with its standard input. */
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
@@ -90,13 +91,21 @@ static bool wait_for_peer(void)
     return link.link_status;
 }
 
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3 || argc > 4) {
         fputs("usage: bridge SOCKET INTERFACE [BUFFER-BYTES]\n", stderr);
         return 2;
     }
-    char directory[] = "/tmp/hf-bridge-XXXXXX", remove[64];
+    char directory[] = "/tmp/hf-bridge-XXXXXX";
     if (!mkdtemp(directory))
         return fail("directory");
     setenv("RUNTIME_DIRECTORY", directory, 1);
@@ -104,8 +113,7 @@ int main(int argc, char **argv)
     if (fd < 0)
         return fail(argv[2]);
     bool open = open_memif(argv[1], argc == 4 ? argv[3] : "9216");
-    snprintf(remove, sizeof remove, "rm -rf %s", directory);
-    if (system(remove) != 0 || !open)
+    if (nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0 || !open)
         return fail("memif");
     if (!wait_for_peer())
         return fail("peer");

@@ -125,7 +125,7 @@ static void test_a_packet_is_for_the_shard_of_its_port(void **state)
 {
     (void)state;
     for (int vlan = 0; vlan < 2; vlan++) {
-        for (uint16_t shard = 0; shard < SHARDS; shard++) {
+        for (int shard = 0; shard < SHARDS; shard++) {
             assert_int_equal(owner(vlan, 0x0800, 17, (uint16_t)(PORT + shard)), shard);
             assert_int_equal(owner(vlan, 0x86dd, 17, (uint16_t)(PORT + shard)), shard);
         }
