@@ -230,10 +230,13 @@ static int order_extend(struct hf_tool *tool, int argc, char **argv)
     return run_verb(tool, argc, argv, HF_EXTEND);
 }
 
-static json_t *order_lines(const uint8_t *at, const uint8_t *end)
+/* Adds the lines of one page; their count. */
+static uint32_t append_lines(json_t *object, const struct hf_answer *answer)
 {
-    json_t *list = json_array();
-    for (; (size_t)(end - at) >= sizeof(struct hf_order_line_item); at += sizeof(struct hf_order_line_item)) {
+    json_t *list = json_object_get(object, "lines");
+    const uint8_t *at = (const uint8_t *)(answer + 1) + sizeof(struct hf_order_item), *end = (const uint8_t *)answer + answer->length;
+    uint32_t count = 0;
+    for (; (size_t)(end - at) >= sizeof(struct hf_order_line_item); at += sizeof(struct hf_order_line_item), count++) {
         struct hf_order_line_item line;
         memcpy(&line, at, sizeof line);
         json_array_append_new(list,
@@ -241,7 +244,7 @@ static json_t *order_lines(const uint8_t *at, const uint8_t *end)
                                         (json_int_t)line.location, "quantity", (json_int_t)line.quantity, "price", (json_int_t)line.price,
                                         "shipped", (json_int_t)line.shipped, "returned", (json_int_t)line.returned));
     }
-    return list;
+    return count;
 }
 
 static json_t *whole_order(const struct hf_answer *answer, struct hf_id id)
@@ -252,12 +255,11 @@ static json_t *whole_order(const struct hf_answer *answer, struct hf_id id)
         return object;
     memcpy(&item, answer + 1, sizeof item);
     char currency[4] = {(char)item.currency[0], (char)item.currency[1], (char)item.currency[2], 0};
-    json_t *more = json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:s, s:I, s:o}", "customer", hf_json_u64(item.customer), "channel",
+    json_t *more = json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:s, s:I, s:[]}", "customer", hf_json_u64(item.customer), "channel",
                              (json_int_t)item.channel, "placed_ms", hf_json_u64(item.placed_ns / 1000000), "changed_ms",
                              hf_json_u64(item.changed_ns / 1000000), "authorised", (json_int_t)item.authorised, "captured",
                              (json_int_t)item.captured, "refunded", (json_int_t)item.refunded, "currency", currency, "intents",
-                             (json_int_t)item.intents, "lines",
-                             order_lines((const uint8_t *)(answer + 1) + sizeof item, (const uint8_t *)answer + answer->length));
+                             (json_int_t)item.intents, "lines");
     if (!more)
         return object;
     json_object_update(object, more);
@@ -279,10 +281,24 @@ static int order_get(struct hf_tool *tool, int argc, char **argv)
         failed = hf_tool_call_open(tool, &call, HF_GET_ORDER, 0, 0, &command);
     if (failed)
         return failed < 0 ? 0 : failed;
-    command->body.verb.order = id;
-    failed = hf_tool_call_send(tool, &call);
+    json_t *object = NULL;
+    for (uint32_t first = 0, count;;) {
+        command->body.verb.order = id;
+        command->arg = first;
+        failed = hf_tool_call_send(tool, &call);
+        if (failed)
+            break;
+        object = object ? object : whole_order(call.answer, id);
+        count = call.answer->result == HF_OK ? append_lines(object, call.answer) : 0;
+        first += count;
+        if (count == 0 || !(call.answer->flags & HF_ANSWER_MORE))
+            break;
+        command = hf_tool_call_again(&call, HF_GET_ORDER, 0, 0);
+    }
     if (!failed)
-        failed = hf_tool_finish(tool, call.answer, whole_order(call.answer, id));
+        failed = hf_tool_finish(tool, call.answer, object);
+    else
+        json_decref(object);
     hf_tool_call_close(&call);
     return failed;
 }

@@ -43,15 +43,19 @@ static void get_order(struct hf_run *run)
     struct hf_order_item *item = items(run);
     struct hf_order_line_item *out = (struct hf_order_line_item *)(void *)(item + 1);
     struct hf_order_walk walk;
+    uint32_t first = run->command->arg < order->line_count ? run->command->arg : order->line_count, count = order->line_count - first;
     fill_order(item, run->home, order);
-    for (struct hf_order_line *line = hf_order_line_first(&walk, run->home, order); line; line = hf_order_line_next(&walk))
-        out[walk.index] = (struct hf_order_line_item){.sku = line->sku,
-                                                      .location = line->location,
-                                                      .quantity = line->quantity,
-                                                      .price = line->place >> 16,
-                                                      .shipped = order->fulfilment == HF_SHIPPED ? line->quantity : 0};
+    for (struct hf_order_line *line = hf_order_line_first(&walk, run->home, order); line; line = hf_order_line_next(&walk)) {
+        if (walk.index < first)
+            continue;
+        out[walk.index - first] = (struct hf_order_line_item){.sku = line->sku,
+                                                              .location = line->location,
+                                                              .quantity = line->quantity,
+                                                              .price = line->place >> 16,
+                                                              .shipped = order->fulfilment == HF_SHIPPED ? line->quantity : 0};
+    }
     hf_answer_order(run->answer, order);
-    items_count(run, 1u + order->line_count, (uint32_t)(sizeof *item + order->line_count * sizeof *out));
+    items_count(run, 1u + count, (uint32_t)(sizeof *item + count * sizeof *out));
 }
 
 static void get_cell(struct hf_run *run)

@@ -248,6 +248,39 @@ static void hf_datagram_take_request(struct hf_net *net, struct hf_intake *intak
     }
 }
 
+/* ---- Answers ---- */
+
+uint32_t hf_datagram_page(struct hf_answer *answer, uint32_t bytes_max)
+{
+    uint32_t head = sizeof *answer, each;
+    if (answer->result != HF_OK)
+        return 0;
+    switch (answer->opcode) {
+    case HF_GET_ORDER:
+        head += (uint32_t)sizeof(struct hf_order_item);
+        each = sizeof(struct hf_order_line_item);
+        break;
+    case HF_GET_SKU:
+        head += (uint32_t)sizeof(struct hf_sku_item);
+        each = sizeof(struct hf_cell_item);
+        break;
+    case HF_LIST_LOCATIONS:
+        each = sizeof(struct hf_location_item);
+        break;
+    default:
+        return 0;
+    }
+    if (bytes_max < head + each || answer->length <= bytes_max)
+        return 0;
+    uint32_t count = (bytes_max - head) / each, dropped = (answer->length - head) / each - count;
+    answer->item_count = (uint16_t)(answer->item_count - dropped);
+    answer->flags |= HF_ANSWER_MORE;
+    answer->length = head + count * each;
+    return answer->length;
+}
+
+/* ---- All of them ---- */
+
 /* Whether a datagram is one whole frame; else what is wrong with it is counted. */
 static bool hf_datagram_whole(struct hf_net *net, const struct hf_event *event, struct hf_frame *head)
 {

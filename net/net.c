@@ -464,8 +464,13 @@ void hf_net_answer(struct hf_net *net, struct hf_request *request, uint32_t answ
         uint64_t serial = hf_session_serial(session, request->number);
         struct hf_slot *slot = hf_session_slot(&net->sessions, session, serial);
         assert(slot->number == serial && slot->entry == HF_SLOT_WAITING);
-        slot->entry = bytes > hf_net_answer_frame_bytes_max(session) ? hf_net_answer_too_large(net, request, session->connection)
-                                                                     : hf_net_send_answer(net, request, session, bytes);
+        uint32_t bytes_max = hf_net_answer_frame_bytes_max(session), page = 0;
+        if (bytes > bytes_max && request->command_count == 1)
+            page = hf_datagram_page((struct hf_answer *)(void *)request->answers, bytes_max - (uint32_t)sizeof(struct hf_frame));
+        if (page)
+            bytes = (uint32_t)sizeof(struct hf_frame) + page;
+        slot->entry = bytes > bytes_max ? hf_net_answer_too_large(net, request, session->connection)
+                                        : hf_net_send_answer(net, request, session, bytes);
         if (session->datagrams)
             hf_tail_add(&net->datagrams.tail, net->now_ns - request->received_ns);
     }

@@ -71,6 +71,8 @@ void hf_net_take_new(struct hf_net *net, struct hf_intake *intake, struct hf_ses
 void hf_datagrams_init(struct hf_datagrams *datagrams);
 /* One datagram, as the transport gave it. */
 void hf_datagram_take(struct hf_net *net, struct hf_intake *intake, struct hf_transport *transport, const struct hf_event *event);
+/* Cuts the answer to a query that lists something down to a page of at most `bytes_max` bytes; its length, or 0 when that is impossible. */
+uint32_t hf_datagram_page(struct hf_answer *answer, uint32_t bytes_max);
 /* Ends the session of a datagram connection and gives both records back. */
 void hf_datagram_end(struct hf_net *net, struct hf_connection *connection);
 

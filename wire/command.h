@@ -28,7 +28,7 @@ enum hf_opcode {
     HF_SHIP = 0x0305,           /* whole order */
     HF_CANCEL = 0x0306,         /* whole order */
     /* Queries: no id (zero); one answer, nothing logged. */
-    HF_GET_ORDER = 0x0401,      /* body.verb.order */
+    HF_GET_ORDER = 0x0401,      /* arg: first line, body.verb.order */
     HF_GET_CELL = 0x0402,       /* line 0: sku, location */
     HF_GET_SKU = 0x0403,        /* line 0: sku; arg: first cell to list (0-based), a page of at most 64 */
     HF_LIST_LOCATIONS = 0x0404, /* arg: first location number to list from, a page of at most 256 in ascending order */

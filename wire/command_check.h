@@ -93,7 +93,7 @@ static inline const struct hf_command_form *hf_command_form(uint16_t opcode)
     };
     static const struct hf_command_form query[] = {
         {0},
-        {.flags = HF_FLAG_STALE_OK, .body_bytes = 16},
+        {.flags = HF_FLAG_STALE_OK, .body_bytes = 16, .has_arg = true},
         {.lines_min = 1, .lines_max = 1, .flags = HF_FLAG_STALE_OK, .has_location = true},
         {.lines_min = 1, .lines_max = 1, .flags = HF_FLAG_STALE_OK, .has_arg = true},
         {.flags = HF_FLAG_STALE_OK, .has_arg = true},

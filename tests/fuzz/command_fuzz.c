@@ -217,12 +217,14 @@ static void build_query(struct shop *shop)
 {
     uint8_t shape = fuzz_take8(&shop->in);
     struct hf_command *command = begin(shop, (uint16_t)(HF_GET_ORDER + shape % 4));
-    if (command->opcode == HF_GET_ORDER)
+    if (command->opcode == HF_GET_ORDER) {
         command->body.verb.order = take_id(shop, shop->orders, 0);
-    else if (command->opcode == HF_GET_CELL)
+        command->arg = shape >> 4 & 7;
+    } else if (command->opcode == HF_GET_CELL) {
         add_line(command, take_sku(shop), shape >> 4, 0);
-    else
+    } else {
         command->arg = fuzz_take16(&shop->in);
+    }
     if (command->opcode == HF_GET_SKU)
         add_line(command, take_sku(shop), 0, 0);
     command->flags = shape & 8 ? HF_FLAG_STALE_OK : 0;

@@ -108,8 +108,8 @@ static bool query_sku(struct hf_asking *asking, const struct hf_view *view)
 static bool order_lines(struct hf_asking *asking, const struct hf_view *view, const struct hf_m_order *order,
                         const struct hf_order_line_item *item)
 {
-    for (uint32_t i = 0; i < order->line_count; i++) {
-        const struct hf_m_line *line = &order->lines[i];
+    for (uint32_t i = 0, first = asking->command->arg; first + i < order->line_count; i++) {
+        const struct hf_m_line *line = &order->lines[first + i];
         const struct hf_pair pair[] = {
             {"SKU of an order's line", 1, hf_sku_equal(&item[i].sku, &line->sku)},
             {"location of an order's line", line->location, item[i].location},
@@ -142,7 +142,7 @@ static bool query_order(struct hf_asking *asking, const struct hf_view *view)
     const struct hf_m_order *order = hf_model_view_order(view, asking->command->body.verb.order);
     const struct hf_order_item *item = (const struct hf_order_item *)(const void *)(answer + 1);
     const struct hf_pair pair[] = {
-        {"items", 1 + order->line_count, answer->item_count},
+        {"items", 1 + (asking->command->arg < order->line_count ? order->line_count - asking->command->arg : 0), answer->item_count},
         {"order state", order->state, answer->order},
         {"payment state", order->payment, answer->payment},
         {"fulfilment state", order->fulfilment, answer->fulfilment},

@@ -537,8 +537,8 @@ class Shop:
     def cancel(self, order, number=None, **texts):
         return self._change(Op.CANCEL, order, number, **texts)
 
-    def get_order(self, order, stale=False):
-        return self.run(Command(Op.GET_ORDER, body=pack_verb(order), flags=Flag.STALE_OK if stale else 0))
+    def get_order(self, order, stale=False, first_line=0):
+        return self.run(Command(Op.GET_ORDER, arg=first_line, body=pack_verb(order), flags=Flag.STALE_OK if stale else 0))
 
     def get_cell(self, sku, location, stale=False):
         return self.run(Command(Op.GET_CELL, lines=[Line(sku, location)], flags=Flag.STALE_OK if stale else 0))
@@ -581,6 +581,16 @@ class Shop:
         first = 0
         while True:
             page = self.get_sku(sku, first)
+            yield from page.items[1:]
+            if not page.more:
+                return
+            first += len(page.items) - 1
+
+    def lines(self, order):
+        """Of an order that is there."""
+        first = 0
+        while True:
+            page = self.get_order(order, first_line=first)
             yield from page.items[1:]
             if not page.more:
                 return

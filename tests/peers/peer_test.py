@@ -13,7 +13,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '../end'))
 
-from harness import EndTest, Engine, main, make_directory  # noqa: E402: it stands in tests/end
+from harness import EndTest, Engine, main, make_directory, run_tool  # noqa: E402: it stands in tests/end
 from holdfast_client import *
 
 
@@ -191,6 +191,25 @@ class Trade(PeerTest):
 
 
 class Stock(PeerTest):
+    def test_an_order_of_many_lines_is_read_in_pages(self):
+        stream = self.open(self.tcp)
+        sku = self.furnish(stream)
+        lines = [Line(sku, 7 + at % 2, 1 + at % 3 // 2, at) for at in range(75)]
+        held = self.ok(stream.place(lines, 42, 600000))
+        whole = self.ok(stream.get_order(held.id), more=False, item_count=76)
+        self.assertEqual([(line.location, line.price) for line in whole.items[1:]], [(7 + at % 2, at) for at in range(75)])
+        for size in (1232, 240):
+            shop = self.open(self.udp, datagram_bytes=size)
+            self.assertEqual(list(shop.lines(held.id)), whole.items[1:])
+            page = self.ok(shop.get_order(held.id), more=True, order=State.HELD, version=whole.version)
+            self.assertEqual((page.items[0], len(page.items)), (whole.items[0], 1 + (size - 64 - 48 - 80) // 48))
+            found = run_tool(self.udp, 'order', 'get', f'{held.id:032x}')
+            self.assertEqual([line['price'] for line in found.json['lines']], list(range(75)), str(found))
+        for shop in (stream, self.open(self.udp, datagram_bytes=1232)):
+            self.ok(shop.get_order(held.id, first_line=74), more=False, items=[whole.items[0], whole.items[75]])
+            for first in (75, 76, (1 << 32) - 1):
+                self.ok(shop.get_order(held.id, first_line=first), more=False, items=whole.items[:1])
+
     @over_each
     def test_limits_and_sale_windows_of_a_sku(self, shop, sku):
         self.ok(shop.define_policy(sku, per_order=4, per_customer=5, window_s=1000, safety_stock=3))
@@ -276,6 +295,17 @@ class Queries(PeerTest):
         answers += session.call([Command(Op.RECEIVE, session.fresh_id(route_of(sku)), [Line(sku, number, 1)])
                                  for number in range(1000, 1100)])
         self.assertEqual({answer.result for answer in answers}, {Result.OK})
+        small = [self.open(self.udp, datagram_bytes=size) for size in (1232, 288)]
+        for shop in small:
+            self.assertEqual([place.location for place in shop.locations() if place.location != 9], [7, 8] + list(range(1000, 1300)))
+            self.assertEqual(sorted(cell.location for cell in shop.cells(sku)), [7, 8] + list(range(1000, 1100)))
+            room = shop.session.welcome.answer_bytes_max - 64 - 48
+            self.ok(shop.list_locations(), more=True, item_count=room // 48)
+            self.ok(shop.get_sku(sku), more=True, item_count=1 + (room - 96) // 80)
+            # Pages are of one query; more of them in a frame are refused as ever.
+            with self.assertRaises(Refused) as caught:
+                shop.session.call([Command(Op.LIST_LOCATIONS)] * 2)
+            self.assertEqual(caught.exception.result, Result.TOO_LARGE)
         for shop in (stream, datagrams):
             self.assertEqual([place.location for place in shop.locations() if place.location != 9], [7, 8] + list(range(1000, 1300)))
             self.ok(shop.list_locations(), more=True, item_count=256)

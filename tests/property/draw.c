@@ -295,7 +295,7 @@ static void draw_query(struct hf_draw *draw)
         lines(draw)->sku = draw_sku(draw);
     if (opcode == HF_GET_CELL)
         lines(draw)->location = draw_location(draw);
-    if ((opcode == HF_GET_SKU || opcode == HF_LIST_LOCATIONS) && one_in(draw, 4))
+    if (opcode != HF_GET_CELL && one_in(draw, 4))
         command->arg = (uint32_t)hf_draw_below(draw, 6);
 }
 
