@@ -1,8 +1,8 @@
 """No shard's thread runs code of the control plane, whatever the control plane is busy with.
 
 Each thread is stopped several hundred times under load (ptrace) to see in which function it stands: a shard's thread never in one of
-control/ or of the libraries that only control/ uses, while the control plane's own thread, looked at in the same way, does stand there. (Where the
-threads may run at all is judged in api_test.)
+control/ or of the libraries that only control/ uses, while the control plane's own thread, looked at in the same way, does stand there.
+(Where the threads may run at all is judged in api_test.)
 """
 
 import bisect
