@@ -1,7 +1,7 @@
 """Clients that want to harm: many at once, each kind with its counter. The server's memory stays bounded and somebody else is served.
 
-The peak of the server's resident memory is read before and after each attack and stated; sanitizers' own memory hides it, so there it is not
-judged. Counts are small unless HF_TEST_SCALE is `full`.
+The peak of the server's resident memory is read before and after each attack and stated; under a sanitizer, whose own memory hides it, it
+is not judged. Counts are small unless HF_TEST_SCALE is `full`.
 """
 
 import contextlib
