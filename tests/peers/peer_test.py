@@ -546,8 +546,8 @@ class Losses(PeerTest):
         return answers
 
     def test_a_lost_connection_changes_no_answer(self):
-        for address in (self.tcp, self.unix):
-            shop = self.open(address, wanted=8)
+        for address, first in ((self.tcp, 0), (self.unix, 0), (self.tcp, U64 - 11), (self.unix, U64 - 14)):
+            shop = self.open(address, wanted=8, first=first)
             sku = self.furnish(shop)
             commands = self.writes(shop.session, sku, 30)
             requests = []
@@ -609,17 +609,29 @@ class Losses(PeerTest):
         self.assertEqual((shop.session.reopened, shop.session.welcome.session == session, shop.session.welcome.term), (1, False, 2))
 
     def test_datagrams_that_are_lost_and_doubled_change_no_answer(self):
-        shop = self.open(self.udp)
+        self.lose_and_double()
+
+    def test_so_it_is_where_request_numbers_begin_again(self):
+        for wanted in (1, 5, 7, 64):
+            numbers = self.lose_and_double(first=U64 - 35, wanted=wanted)
+            self.assertEqual([number for number in numbers if number > 1000][-1], U64)
+            self.assertEqual(numbers[-1], len(numbers) - 1 - numbers.index(U64))
+
+    def lose_and_double(self, **more):
+        """60 writes on a lossy link; their numbers."""
+        shop = self.open(self.udp, **more)
         sku = self.furnish(shop)
         seed = random.getrandbits(32)
         shop.session.link = lossy = Lossy(shop.session.link, seed)
         commands = self.writes(shop.session, sku, 60)
         requests = [shop.session.submit([command]) for command in commands]
-        with self.subTest(seed=seed):
+        with self.subTest(seed=seed, **more):
             answers = self.checked(shop, sku, requests, commands)
             self.assertGreater(lossy.lost, 0)
             self.assertEqual({answer.repeated for answer in answers}, {False})
             self.assertGreater(lossy.sent, len(commands))
+        self.assertEqual((shop.session.resumed, shop.session.reopened), (0, 0))
+        return [request.number for request in requests]
 
     def test_a_datagram_session_moves_to_another_address(self):
         shop = self.open(self.udp)
