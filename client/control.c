@@ -165,9 +165,13 @@ static void decode(const uint8_t *from, size_t bytes, char *to, size_t room)
 {
     size_t at = 0;
     for (size_t i = 0; i < bytes && at + 1 < room; i++) {
-        bool coded = from[i] == '%' && i + 2 < bytes && hex(from[i + 1]) >= 0 && hex(from[i + 2]) >= 0;
-        to[at++] = coded ? (char)(hex(from[i + 1]) << 4 | hex(from[i + 2])) : (char)from[i];
-        i += coded ? 2 : 0;
+        int high = i + 2 < bytes ? hex(from[i + 1]) : -1, low = i + 2 < bytes ? hex(from[i + 2]) : -1;
+        uint8_t byte = from[i];
+        if (byte == '%' && high >= 0 && low >= 0) {
+            byte = (uint8_t)(16 * high + low);
+            i += 2;
+        }
+        to[at++] = (char)byte;
     }
     to[at] = 0;
 }
