@@ -112,6 +112,12 @@ class RestTest(harness.EndTest):
         self.assertTrue(answer.json['type'].startswith('urn:holdfast:problem:'))
         return answer.json
 
+    def counters(self, client):
+        """Of the control plane, by their names on the page of metrics."""
+        page = client.get('/metrics')
+        self.assertEqual(page.status, 200)
+        return {name: int(value) for name, value in re.findall(r'^holdfast_control_(\w+)_total (\d+)$', page.body.decode(), re.MULTILINE)}
+
     # ---- Each verb ----
 
     def test_a_shop_runs_on_json(self):
@@ -312,6 +318,8 @@ class RestTest(harness.EndTest):
             self.refused(client.post('/v1/orders', PLACE, origin=origin), 403, 'WRONG_ORIGIN')
         same = client.post('/v1/orders', PLACE, origin=f'http://127.0.0.1:{client.port}')
         self.assertEqual((same.status, [name for name in same.fields if name.startswith('access-control')]), (201, []))
+        counters = self.counters(client)
+        self.assertEqual((counters['http_hosts_refused'], counters['http_origins_refused']), (6, 5))
 
     def test_json_that_is_malformed_deep_or_large_is_refused_and_others_are_served(self):
         client = self.begin()
@@ -327,6 +335,8 @@ class RestTest(harness.EndTest):
             got = client.raw(b'POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' + head)
             self.assertTrue(got.startswith(b'HTTP/1.1 413 '), got[:300])
         self.assertEqual(client.get('/v1/skus/apple').status, 200)
+        counters = self.counters(client)
+        self.assertEqual([counters[f'http_bodies_{name}'] for name in ('malformed', 'too_deep', 'too_large')], [8, 2, 3])
 
     def test_heads_that_are_bombs_or_never_end_are_refused_and_others_are_served(self):
         client = self.begin()
@@ -337,6 +347,8 @@ class RestTest(harness.EndTest):
                               b'transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n')
         self.assertEqual((smuggled[:13], smuggled.count(b'HTTP/1.1')), (b'HTTP/1.1 400 ', 1))
         self.assertEqual(client.get('/v1/skus/apple').status, 200)
+        counters = self.counters(client)
+        self.assertEqual((counters['headers_too_large'], counters['http1_errors']), (2, 2))
 
     def test_slow_and_idle_connections_are_many_and_others_are_served(self):
         client = self.begin()
