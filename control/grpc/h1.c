@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "control/grpc/connection_p.h"
 
@@ -493,6 +494,8 @@ static int hf_grpc_h1_open(struct hf_grpc_connection *connection)
     llhttp_init(&h1->parser, HTTP_REQUEST, &HF_GRPC_H1_SETTINGS);
     h1->parser.data = connection;
     connection->h1 = h1;
+    /* There are no pings: the kernel finds out that a client has vanished. */
+    setsockopt(connection->watch.fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
     hf_grpc_count(connection->worker, HF_GRPC_HTTP1_CONNECTIONS);
     return 0;
 }
@@ -530,8 +533,11 @@ static void hf_grpc_h1_end(struct hf_grpc_connection *connection, uint32_t error
 static bool hf_grpc_h1_half_closed(struct hf_grpc_connection *connection)
 {
     struct hf_grpc_h1 *h1 = connection->h1;
+    const struct hf_grpc_stream *stream = h1->stream;
     bool unsent = connection->unsent_bytes > 0 || h1->out.end > h1->out.begin;
-    if (h1->over ? !unsent : h1->stream ? !h1->stream->request_ended : !unsent)
+    /* Nobody would ever say that the reader of an answer without end is gone. */
+    bool endless = stream && stream->head_sent && !stream->complete;
+    if (h1->over || !stream ? !unsent : !stream->request_ended || endless)
         return false;
     h1->half_closed = connection->hold_reading = true;
     h1->over |= !h1->stream;

@@ -177,6 +177,10 @@ static const struct hf_http_taker HF_REST_TAKER = {.message = hf_rest_take_messa
 
 static void hf_rest_run(struct hf_rest_exchange *exchange)
 {
+    if (exchange->route->kind == HF_REST_FOLLOW && hf_rest_bytes_are(hf_http_method(exchange->request), "HEAD")) {
+        hf_rest_reply(exchange, 200, "text/event-stream", NULL, 0, NULL, 0);
+        return;
+    }
     if (!hf_rest_read(exchange)) {
         if (!exchange->answered)
             hf_rest_refuse(exchange, 503, "BUSY", "no memory for the request", NULL);

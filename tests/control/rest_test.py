@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
 
@@ -98,6 +99,16 @@ class RestTest(harness.EndTest):
             self.assertEqual(client.put('/v1/locations/1', {}).status, 200)
             self.assertEqual(client.post('/v1/skus/apple/cells/1:receive', {'quantity': stock}).status, 200)
         return client
+
+    def setUp(self):
+        super().setUp()
+        self.feeds = []
+        self.addCleanup(self.close_feeds)
+
+    def close_feeds(self):
+        for one in self.feeds:
+            one.close()
+        self.feeds = []
 
     def client(self, engine):
         address = [line['address'] for line in engine.messages() if line['msg'] == 'control listening'][0]
@@ -398,9 +409,9 @@ class RestTest(harness.EndTest):
     def follow(self, client, path, count, **fields):
         """[(id, event, data)] of the first events of a feed."""
         connection = http.client.HTTPConnection(client.host, client.port, timeout=WAIT_S)
-        self.addCleanup(connection.close)
         connection.request('GET', path, headers=fields)
         answer = connection.getresponse()
+        self.feeds += [answer, connection]
         self.assertEqual((answer.status, answer.headers['content-type']), (200, 'text/event-stream'))
         found, one = [], {}
         while len(found) < count:
@@ -428,6 +439,15 @@ class RestTest(harness.EndTest):
         self.assertEqual(traced.status, 200)
         cancelled = self.follow(client, '/v1/events', 1, **{'Last-Event-ID': events[3][0]})
         self.assertEqual(cancelled[0][2]['traceparent'], '00-' + '1' * 32 + '-' + '2' * 16 + '-01')
+
+    def test_a_reader_that_hangs_up_is_noticed_without_an_event(self):
+        client = self.begin()
+        self.assertEqual(client.call('HEAD', '/v1/events').fields['content-type'], 'text/event-stream')
+        self.follow(client, '/v1/events', 1)
+        self.close_feeds()
+        deadline = time.monotonic() + WAIT_S
+        while b'\nholdfast_control_connections 1\n' not in client.get('/metrics').body:
+            self.assertLess(time.monotonic(), deadline)
 
     def test_a_feed_ends_when_the_engine_does(self):
         client = self.begin()
