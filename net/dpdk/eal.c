@@ -154,6 +154,24 @@ static bool hf_eal_init(struct hf_eal_words *line)
     return done;
 }
 
+/* When a memif's peer goes, DPDK's thread for interrupts unmaps what a shard may be reading, a moment after it has told it not to. What it
+ * must not do is to take the core from a shard that is within a burst: a batch thread takes none from others when it wakes. */
+static void hf_eal_tame_interrupts(void)
+{
+    DIR *threads = opendir("/proc/self/task");
+    for (struct dirent *entry; threads && (entry = readdir(threads));) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "re");
+        if (file && fgets(name, sizeof name, file) && strcmp(name, "eal-intr-thread\n") == 0)
+            (void)sched_setscheduler((pid_t)strtol(entry->d_name, NULL, 10), SCHED_BATCH, &(struct sched_param){0});
+        if (file)
+            fclose(file);
+    }
+    if (threads)
+        closedir(threads);
+}
+
 int hf_eal_start(const struct hf_eal_options *options)
 {
     static struct hf_eal_words line;
@@ -170,8 +188,10 @@ int hf_eal_start(const struct hf_eal_options *options)
     hf_eal_started = true;
     bool done = hf_eal_init(&line);
     pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
-    if (done)
+    if (done) {
+        hf_eal_tame_interrupts();
         return 0;
+    }
     char names[512] = "";
     bool huge = false;
     for (unsigned i = 0; i < options->device_count; i++) {

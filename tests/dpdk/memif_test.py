@@ -44,7 +44,7 @@ class Memif(EndTest):
             ping('10.9.0.2', '-s', '8972', '-M', 'do')
             self.load('udp://10.9.0.2:7000')
             bridge.stop()
-        self.assertEqual(engine.stop(), 0)
+        self.assertEqual(engine.stop(), 0, engine.text())
 
     def link_is(self, engine, up, changes):
         def found():
