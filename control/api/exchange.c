@@ -18,8 +18,8 @@ enum {
     HF_PUMP_NAP_NS = 30000,
     HF_PUMP_NAP_MANY_NS = 100000, /* with so many out that each waits longer than that anyway */
     HF_PUMP_MANY = 32,
-    HF_PUMP_NAPS_SHORT = 200, /* then what is waited for takes long */
-    HF_PUMP_NAP_LONG_NS = 500000,
+    HF_PUMP_PATIENCE = 8, /* what has taken long takes longer: this part of it more */
+    HF_PUMP_NAP_MAX_NS = 500000,
     HF_PUMP_SLACK_NS = 1000,
     HF_ITEM_BYTES = sizeof(void *), /* what the rings carry: pointers to items */
 };
@@ -191,10 +191,13 @@ static void hf_exchange_sleep(struct hf_exchange *exchange)
     (void)!read(exchange->wake, &woken, sizeof woken);
 }
 
-static void hf_exchange_nap(uint64_t out, unsigned naps)
+static uint64_t hf_exchange_nap(uint64_t out, uint64_t waited_ns)
 {
-    long nap_ns = naps >= HF_PUMP_NAPS_SHORT ? HF_PUMP_NAP_LONG_NS : out >= HF_PUMP_MANY ? HF_PUMP_NAP_MANY_NS : HF_PUMP_NAP_NS;
-    nanosleep(&(struct timespec){.tv_nsec = nap_ns}, NULL);
+    uint64_t nap_ns = (out >= HF_PUMP_MANY ? HF_PUMP_NAP_MANY_NS : HF_PUMP_NAP_NS) + waited_ns / HF_PUMP_PATIENCE;
+    if (nap_ns > HF_PUMP_NAP_MAX_NS)
+        nap_ns = HF_PUMP_NAP_MAX_NS;
+    nanosleep(&(struct timespec){.tv_nsec = (long)nap_ns}, NULL);
+    return nap_ns;
 }
 
 static void *hf_exchange_pump(void *context)
@@ -202,15 +205,15 @@ static void *hf_exchange_pump(void *context)
     struct hf_exchange *exchange = context;
     pthread_setname_np(pthread_self(), "hf-pump");
     prctl(PR_SET_TIMERSLACK, (unsigned long)HF_PUMP_SLACK_NS, 0, 0, 0);
-    for (unsigned idle = 0; hf_load_acquire_u32(&exchange->stop) == 0;) {
+    for (uint64_t waited_ns = 0; hf_load_acquire_u32(&exchange->stop) == 0;) {
         uint64_t out = hf_load_acquire_u64(&exchange->submitted) / 2 - exchange->collected;
         if (hf_exchange_collect(exchange) != 0) {
-            idle = 0;
+            waited_ns = 0;
         } else if (out == 0) {
             hf_exchange_sleep(exchange);
-            idle = 0;
+            waited_ns = 0;
         } else {
-            hf_exchange_nap(out, idle++);
+            waited_ns += hf_exchange_nap(out, waited_ns);
         }
     }
     return NULL;
