@@ -1,7 +1,7 @@
 """Durable orders placed by gRPC, beside a minimal grpc-go server with a canned answer: 4 connections x 100 streams, bodies without an id.
 
-Both servers have core 0 whole (of Holdfast that is shard, log, pump and one control thread; of grpc-go GOMAXPROCS=1), both loads core 1, runs
-alternate. Two loads: nghttp2's h2load, which costs little, and a grpc-go client, which looks at the status of each call.
+Both servers have core 0 whole (of Holdfast that is shard, log, pump and one control thread; of grpc-go GOMAXPROCS=1), both loads core 1;
+their runs alternate. Two loads: nghttp2's h2load, which costs little, and a grpc-go client, which looks at the status of each call.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def on_cpu(cpu):
 
 
 class Served(Engine):
-    """A holdfastd that serves its API over TCP. It finds one core, 0: told of two it would keep its control thread off the shard's."""
+    """A holdfastd that serves its API over TCP. It finds one core: of two it would keep its control thread off the shard's."""
 
     def start(self):
         with on_cpu(0):
@@ -119,7 +119,8 @@ def h2load(address, directory, seconds):
 
 
 def go_client(path, address, directory, seconds):
-    return run_json(pinned(1, [path, 'call', address, METHOD, os.path.join(directory, 'plain'), str(CONNECTIONS), str(STREAMS), str(seconds)]))
+    return run_json(pinned(1, [path, 'call', address, METHOD, os.path.join(directory, 'plain'), str(CONNECTIONS), str(STREAMS),
+                               str(seconds)]))
 
 
 class Runs:
@@ -148,8 +149,6 @@ class Runs:
         def rates(runs):
             return [one['calls'] / one['seconds'] for one in runs]
 
-        def middle(runs, name):
-            return round(median([one[name] for one in runs]), 2)
         printer.add(row('grpc', f'place/{self.name}', rates(self.ours), 'calls/s', 'grpc-go', rates(self.theirs), goal=1.0,
                         connections=CONNECTIONS, streams=STREAMS, durable=True, **told))
         for name, unit in (('p50_us', 'us'), ('p99_us', 'us'), ('cpu_us', 'us/call')):
@@ -159,8 +158,8 @@ class Runs:
 
 
 def engine_options(orders):
-    return ['--shards', '1', '--control', 'tcp://127.0.0.1:0', '--max-skus', '8192', '--max-cells', '8192', '--max-orders', str(orders), '--max-lines',
-            str(orders), '--prefault']
+    return ['--shards', '1', '--control', 'tcp://127.0.0.1:0', '--max-skus', '8192', '--max-cells', '8192', '--max-orders', str(orders),
+            '--max-lines', str(orders), '--prefault']
 
 
 def run(printer, quick):
