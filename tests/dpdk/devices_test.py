@@ -1,4 +1,4 @@
-"""dpdk:// over the devices that every Linux has: af_packet, af_xdp, a recorded capture, and several at once. The same file serves them all."""
+"""dpdk:// over the devices that every Linux has: af_packet, af_xdp, a recorded capture, and several at once. One file serves them all."""
 
 import glob
 import json
@@ -52,7 +52,8 @@ def packets_of(data):
 class Devices(EndTest):
     def trade(self, *addresses, orders=200):
         for address in addresses:
-            found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', orders, '--batch', 4, '--inflight', 8)
+            found = run_tool(address, 'load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', orders, '--batch', 4,
+                             '--inflight', 8)
             self.assertEqual(found.status, 0, str(found))
             self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [orders, orders, 0], str(found))
 
@@ -76,7 +77,8 @@ class Devices(EndTest):
         os.environ['LSAN_OPTIONS'] = 'print_suppressions=0:suppressions=' + self.write('forgotten', 'leak:libxdp\n')
         self.addCleanup(os.environ.pop, 'LSAN_OPTIONS')
         self.cable('10.9.0.1/24', 'fd00:9::1/64')
-        engine = self.start('--listen', 'dpdk://net_af_xdp0,iface=va,busy_budget=0?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000', '--insecure-listen')
+        engine = self.start('--listen', 'dpdk://net_af_xdp0,iface=va,busy_budget=0?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000',
+                            '--insecure-listen')
         self.stock(engine, 4, 1000000)
         ping('10.9.0.2')
         self.trade('udp://10.9.0.2:7000', 'udp://[fd00:9::2]:7000')
