@@ -1,7 +1,9 @@
 /* Sessions over a DPDK device: bursts of packets in and out, a UDP port for each session.
  *
  * A device wakes nobody: the loop looks at it between short sleeps in the kernel. What a burst has no room for stays with the session and
- * goes as soon as there is some; what leaves while there is no link or no neighbour yet is lost, as anywhere on its way. */
+ * goes as soon as there is some; what leaves while there is no link or no neighbour yet is lost, as anywhere on its way.
+ *
+ * A memif finds its other end only when it is started, so a session that begins without a link has it started again. */
 #include "client/dpdk.h"
 
 #include <assert.h>
@@ -35,6 +37,9 @@ enum {
     PORT_FIRST = 32768
 };
 
+/* A memif finds the other end at once or not at all; a NIC may take seconds for its link. */
+static const uint64_t again_memif_ns = 500000000, again_other_ns = 10000000000;
+
 /* A session's end of the device. */
 struct path {
     struct hf_session *session; /* NULL: free */
@@ -46,9 +51,11 @@ struct device {
     struct hf_loop *loop;
     char name[sizeof((struct hf_device *)NULL)->name];
     bool probed, started;
-    bool offload; /* it fills in sums of what leaves */
-    bool full;    /* the last burst did not fit */
-    uint16_t id;  /* DPDK's */
+    bool offload;                         /* it fills in sums of what leaves */
+    bool full;                            /* the last burst did not fit */
+    bool linked;                          /* there was a link when it was last asked for */
+    uint16_t id;                          /* DPDK's */
+    uint64_t again_at_ns, again_after_ns; /* when it may be started again, as it has no link */
     struct rte_mempool *pool;
     struct hf_ip ip;
     unsigned paths_used; /* none beyond is taken */
@@ -69,16 +76,17 @@ static struct path *path_of(const struct hf_session *session)
 /* ---- Sending ---- */
 
 /* Whether there is a link: without one a device takes nothing, and will not soon. */
-static bool has_link(const struct device *device)
+static bool has_link(struct device *device)
 {
     struct rte_eth_link link = {0};
-    return rte_eth_link_get_nowait(device->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    device->linked = device->started && rte_eth_link_get_nowait(device->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    return device->linked;
 }
 
 /* How many of a burst are gone; the rest is given back. */
 static unsigned transmit(struct device *device, struct rte_mbuf **packets, unsigned count)
 {
-    unsigned sent = rte_eth_tx_burst(device->id, 0, packets, (uint16_t)count);
+    unsigned sent = device->started ? rte_eth_tx_burst(device->id, 0, packets, (uint16_t)count) : 0;
     if (sent == count)
         return count;
     rte_pktmbuf_free_bulk(packets + sent, count - sent);
@@ -129,6 +137,9 @@ static int send_burst(struct hf_session *session, const struct iovec *frames, un
 {
     struct device *device = device_of(session);
     struct rte_mbuf *packets[BURST];
+    /* Nobody is asked for a neighbour either: the next question could only come a second later. */
+    if (!device->linked && !has_link(device))
+        return (int)count;
     if (rte_pktmbuf_alloc_bulk(device->pool, packets, count) != 0) {
         device->full = true;
         return 0;
@@ -219,7 +230,7 @@ static unsigned device_poll(struct hf_loop_device *base)
 {
     struct device *device = (struct device *)(void *)base;
     struct rte_mbuf *packets[BURST];
-    unsigned count = BURST, total = 0;
+    unsigned count = device->started ? BURST : 0, total = 0;
     for (unsigned bursts = 0; count == BURST && bursts < BURSTS_MAX; bursts++) {
         count = rte_eth_rx_burst(device->id, 0, packets, BURST);
         if (count == 0)
@@ -287,6 +298,23 @@ static struct hf_peer peer_of(const struct hf_ip_options *options, const struct 
     return peer;
 }
 
+/* 0, or ENETDOWN. */
+static int find_link(struct device *device)
+{
+    uint64_t now_ns = hf_clock_ns();
+    if (has_link(device))
+        return 0;
+    if (now_ns >= device->again_at_ns) {
+        device->again_at_ns = now_ns + device->again_after_ns;
+        if (device->started)
+            (void)rte_eth_dev_stop(device->id);
+        device->started = rte_eth_dev_start(device->id) == 0;
+        /* Who is there now may have another Ethernet address. */
+        memset(&device->ip.neighbours, 0, sizeof device->ip.neighbours);
+    }
+    return device->started ? 0 : ENETDOWN;
+}
+
 static int dpdk_open(struct hf_session *session, const struct sockaddr_storage *address, socklen_t address_bytes)
 {
     struct device *device = device_of(session);
@@ -299,6 +327,9 @@ static int dpdk_open(struct hf_session *session, const struct sockaddr_storage *
         return EADDRNOTAVAIL;
     if (at == PATHS_MAX)
         return EMFILE;
+    int failed = find_link(device);
+    if (failed)
+        return failed;
     /* Never readable nor writable: the loop polls the device itself. */
     session->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (session->fd < 0)
@@ -367,16 +398,16 @@ static int begin_eal(const struct hf_device *device, char *error, size_t error_b
     return 0;
 }
 
-static int configure(struct device *device, const struct rte_eth_dev_info *info, uint32_t mtu)
+static int configure(struct device *device, const struct rte_eth_dev_info *info, const struct hf_device *asked)
 {
     const uint64_t in = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
     const uint64_t out = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
-    struct rte_eth_conf conf = {.rxmode = {.mtu = mtu, .offloads = info->rx_offload_capa & in}};
-    device->offload = (info->tx_offload_capa & out) == out;
+    struct rte_eth_conf conf = {.rxmode = {.mtu = asked->ip.mtu, .offloads = asked->no_offload ? 0 : info->rx_offload_capa & in}};
+    device->offload = (info->tx_offload_capa & out) == out && !asked->no_offload;
     conf.txmode.offloads = device->offload ? out : 0;
     /* It carries whatever its buffers hold, chained if need be, and yet says that it does not. */
     if (strcmp(info->driver_name, "net_memif") == 0)
-        conf.rxmode.mtu = mtu < RTE_ETHER_MTU ? mtu : RTE_ETHER_MTU;
+        conf.rxmode.mtu = asked->ip.mtu < RTE_ETHER_MTU ? asked->ip.mtu : RTE_ETHER_MTU;
     uint16_t in_count = DESCRIPTORS, out_count = DESCRIPTORS;
     int failed = rte_eth_dev_configure(device->id, 1, 1, &conf);
     if (!failed)
@@ -385,7 +416,7 @@ static int configure(struct device *device, const struct rte_eth_dev_info *info,
         failed = rte_eth_rx_queue_setup(device->id, 0, in_count, (unsigned)SOCKET_ID_ANY, NULL, device->pool);
     if (!failed)
         failed = rte_eth_tx_queue_setup(device->id, 0, out_count, (unsigned)SOCKET_ID_ANY, NULL);
-    return failed ? failed : rte_eth_dev_start(device->id);
+    return failed;
 }
 
 /* What DPDK calls the device: its arguments up to the first comma. */
@@ -421,10 +452,11 @@ static int begin_device(struct device *device, struct hf_device *asked, char *er
     if (!failed)
         failed = begin_packets(device, asked->ip.mtu);
     if (!failed)
-        failed = configure(device, &info, asked->ip.mtu);
+        failed = configure(device, &info, asked);
     if (failed)
         return refused(error, error_bytes, HF_E_IO, "device %s cannot be used: %s; see docs/dpdk.md", device->name, rte_strerror(-failed));
-    device->started = true;
+    bool memif = strcmp(info.driver_name, "net_memif") == 0;
+    device->again_after_ns = memif ? again_memif_ns : again_other_ns;
     memcpy(asked->ip.mac, mac.addr_bytes, sizeof asked->ip.mac);
     /* The kernel's interface has the address that DPDK reports; ours is the neighbour of it. */
     if (strcmp(info.driver_name, "net_tap") == 0)

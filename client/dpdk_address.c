@@ -48,13 +48,13 @@ int hf_dpdk_parse(const char *text, struct hf_device *device, struct sockaddr_st
         char *value = strchr(word, '=');
         if (value)
             *value++ = '\0';
-        bool good = value && strcmp(word, "port") != 0 &&
+        bool good = value && strcmp(word, "port") != 0 && strcmp(word, "queues") != 0 &&
                     (strcmp(word, "to") == 0 ? parse_to(value, to, to_bytes) : hf_device_key(word, value, device));
         if (good)
             continue;
         snprintf(error, error_bytes,
-                 "'%.100s' is no address: '%.40s' is no ip=ADDRESS/PREFIX, to=ADDRESS:PORT, gateway=ADDRESS, vlan=1..4094, mtu=%d..%d or "
-                 "huge=yes|no",
+                 "'%.100s' is no address: '%.40s' is no ip=ADDRESS/PREFIX, to=ADDRESS:PORT, gateway=ADDRESS, vlan=1..4094, mtu=%d..%d, "
+                 "offload=no or huge=yes|no",
                  text, word, HF_IP_MTU_MIN, HF_IP_MTU_MAX);
         return HF_E_USAGE;
     }

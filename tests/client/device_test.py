@@ -78,6 +78,8 @@ class Device(EndTest):
                 (self.four('&port=7000'), 2, r"'port'"),
                 (self.four('&vlan=4095'), 2, r"'vlan'"),
                 (self.address('client', 'ip=10.9.0.1/24&to=somewhere:7000'), 2, r"'to'"),
+                (self.four('&queues=2'), 2, r"'queues'"),
+                (self.four(), 3, r'cannot be reached: Network is down'),
                 ('dpdk://net_nothing0?ip=10.9.0.1/24&to=10.9.0.2:7000', None, r'net_nothing0: DPDK finds no such device'),
         ):
             found = run_tool(address, 'status')
