@@ -1,9 +1,9 @@
-"""Durable orders over TCP, unix sockets, UDP and memif (DPDK's shared memory between two processes), and the generator's own ceiling on each.
+"""Durable orders over TCP, unix sockets, UDP and memif (DPDK's memory shared by two processes), and the generator's own ceiling on each.
 
-Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`, the
-engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER`, beyond which no engine could be
-seen. Redis is measured between the rounds of `memif`. Datagrams are bounded by the path: loopback's MTU of 65,536 carries any frame, memif is
-given an MTU of 9,000, which holds 64 orders of one line.
+Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`,
+the engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER/…`, beyond which no
+engine could be seen. Redis is measured between the rounds of `memif`. Datagrams are bounded by the path: loopback's MTU of 65,536 carries any
+frame, memif is given an MTU of 9,000, which holds 64 orders of one line.
 """
 
 import contextlib
@@ -69,7 +69,8 @@ def run_engine(holdfast, carrier, cases):
             raise Failed(f'stock import: {imported}')
         server = carrier.server(engine.address if carrier.name == 'tcp' else listening_as(engine, carrier.name))
         for case in cases:
-            holdfast.run_case(Reached(engine, server), case, {'mtu': MTU if carrier.name == 'memif' else None, 'max_orders': orders})
+            conditions = {'mtu': MTU if carrier.name == 'memif' else None, 'max_orders': orders}
+            holdfast.run_case(Reached(engine, server), case, conditions)
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -83,8 +84,8 @@ def listening_as(engine, scheme):
 @contextlib.contextmanager
 def echo(carrier):
     """The engine's port alone. -> what a client is told"""
-    process = subprocess.Popen([program('net_echo'), 'serve', carrier.listen()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                               preexec_fn=dies_with_us(signal.SIGKILL))
+    process = subprocess.Popen([program('net_echo'), 'serve', carrier.listen()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               text=True, preexec_fn=dies_with_us(signal.SIGKILL))
     try:
         address = process.stdout.readline().strip()
         if not address:
@@ -131,13 +132,15 @@ def measure(directory, carriers, shapes, quick, between):
 def report(printer, bench, holdfast, ceilings, cases, **more):
     for case in cases:
         carrier, shape = case.name.split('/')
-        told = {**holdfast.told(case), 'echo': round(median(ceilings[case.name])), 'frames_resent': holdfast.runs[case.name][-1]['frames_resent']}
+        told = {**holdfast.told(case), 'echo': round(median(ceilings[case.name])),
+                'frames_resent': holdfast.runs[case.name][-1]['frames_resent']}
         if carrier == 'tcp':
             printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', **told, **more))
         else:
             printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', f'tcp/{shape}', holdfast.values(f'tcp/{shape}'),
                             goal=GOALS.get(case.name), **told, **more))
-        printer.add(row(bench, f'echo/{case.name}', ceilings[case.name], 'orders/s', orders_a_frame=case.shape['batch'], generator_cpu=1, echo_cpu=0))
+        printer.add(row(bench, f'echo/{case.name}', ceilings[case.name], 'orders/s', orders_a_frame=case.shape['batch'], generator_cpu=1,
+                        echo_cpu=0))
 
 
 def run(printer, quick):
@@ -165,7 +168,8 @@ def run_memif(printer, quick):
             holdfast, ceilings, cases = measure(directory, ('tcp', 'memif'), ('single-line',), quick, between)
         best = max(rates, key=lambda one: median(rates[one]))
         for pipeline, values in rates.items():
-            printer.add(row('memif', f'redis-same-work/pipeline-{pipeline}', values, 'orders/s', clients=50, flush_us_p50=round(flush, 1)))
+            printer.add(row('memif', f'redis-same-work/pipeline-{pipeline}', values, 'orders/s', clients=50,
+                            flush_us_p50=round(flush, 1)))
         for name, goal in (('tcp/single-line', 55), ('memif/single-line', 70)):
             printer.add(row('memif', name, holdfast.values(name), 'orders/s', 'redis-same-work', rates[best], goal=goal, redis_pipeline=best,
                             echo=round(median(ceilings[name]))))

@@ -21,7 +21,8 @@ class Device(EndTest):
         return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}?{keys}'
 
     def start_on_memif(self, keys='', **more):
-        return self.start('--listen', self.address('server', f'ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000{keys}'), '--insecure-listen', **more)
+        address = self.address('server', f'ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000{keys}')
+        return self.start('--listen', address, '--insecure-listen', **more)
 
     def four(self, keys=''):
         return self.address('client', f'ip=10.9.0.1/24&to=10.9.0.2:7000{keys}')
