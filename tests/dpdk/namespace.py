@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 
 from harness import WAIT_S  # noqa: E402  (the harness stands in the folder beside)
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 INSIDE = 'HF_TEST_IN_NAMESPACE'
 BRIDGE = os.environ.get('HF_BRIDGE', '')
 
@@ -26,6 +27,8 @@ def run(*words, status=0):
 
 def enter_namespace():
     """Runs the calling file again in a network of its own; who is not root is root in there alone."""
+    # What was given stays; two lists of suppressions cannot be given.
+    os.environ['TSAN_OPTIONS'] = os.environ.get('TSAN_OPTIONS', '') + ':suppressions=' + os.path.join(FOLDER, 'tsan.supp')
     if os.environ.get(INSIDE):
         run('ip', 'link', 'set', 'lo', 'up')
         return
