@@ -190,7 +190,7 @@ static int connect_only(const struct hf_tool *tool, struct hf_control_client **o
 int hf_tool_drain(struct hf_tool *tool, int argc, char **argv)
 {
     const Holdfast__V1__DrainRequest request = HOLDFAST__V1__DRAIN_REQUEST__INIT;
-    struct hf_control_client *control;
+    struct hf_control_client *control = NULL;
     struct waited waited;
     int failed = hf_tool_options(tool, argc, argv, NULL, 0);
     if (!failed)
@@ -212,7 +212,7 @@ int hf_tool_log_level(struct hf_tool *tool, int argc, char **argv)
 {
     static const char *const names[] = {"unknown", "debug", "info", "warn"};
     Holdfast__V1__SetLogLevelRequest request = HOLDFAST__V1__SET_LOG_LEVEL_REQUEST__INIT;
-    struct hf_control_client *control;
+    struct hf_control_client *control = NULL;
     struct waited waited;
     const char *level = NULL;
     const struct hf_tool_option options[] = {{"LEVEL", HF_KIND_TEXT, &level}};
