@@ -11,6 +11,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 
 from harness import EndTest, main, run_tool  # noqa: E402  (the harness stands in the folder beside)
 
+# As the tests of tests/dpdk: DPDK's libraries lock unseen.
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'dpdk', 'tsan.supp')
+os.environ['TSAN_OPTIONS'] = os.environ.get('TSAN_OPTIONS', '') + ':suppressions=' + SUPPRESSIONS
+
 
 class Device(EndTest):
     def setUp(self):
