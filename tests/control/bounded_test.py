@@ -1,4 +1,4 @@
-"""What waits at a shard that stands still is bounded, deadlines and cancels end the waiting and never the order, and no call is lost in a stop.
+"""What waits at a shard that stands still is bounded, deadlines and cancels end the waiting and never the order, a stop loses no call.
 
 The shard's thread is held by ptrace, so that nothing here depends on who is faster.
 """
@@ -71,8 +71,8 @@ class BoundedTest(harness.EndTest):
 
     def placing(self, shop):
         """A function that begins to place an order and returns the future."""
-        place = shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder', request_serializer=orders_pb2.PlaceOrderRequest.SerializeToString,
-                                         response_deserializer=orders_pb2.OrderReceipt.FromString)
+        place = shop.channel.unary_unary('/holdfast.v1.Orders/PlaceOrder', orders_pb2.PlaceOrderRequest.SerializeToString,
+                                         orders_pb2.OrderReceipt.FromString)
 
         def begin(order='', timeout=harness.WAIT_S):
             line = orders_pb2.OrderLine(sku='apple', location=1, quantity=1, unit_price=1)
