@@ -39,7 +39,11 @@ struct sim_sent {
     unsigned restarts;
 };
 struct sim_sent sim_check_sent(void);
-/* A client got this answer. `repeat`: it had sent the id before. */
+/* A client got this answer. */
 void sim_check_answer(const struct hf_command *command, const struct hf_answer *answer, struct sim_sent sent, bool async);
+/* Nothing is claimed and not committed any more. */
+void sim_check_whole(void);
+/* The process died while something was. */
+void sim_check_torn(void);
 
 #endif

@@ -152,6 +152,8 @@ void sim_history_committed(const struct hf_log_claim *claim)
         known->offset = keep(claim->memory, claim->bytes);
         known->committed = true;
         take_committed();
+        if (claim_count == 0)
+            sim_check_whole();
         return;
     }
     sim_fail("a commit at position %" PRIu64 " that nobody claimed", claim->position);
@@ -159,6 +161,8 @@ void sim_history_committed(const struct hf_log_claim *claim)
 
 void sim_history_process_died(void)
 {
+    if (claim_count > 0)
+        sim_check_torn();
     claim_count = 0;
 }
 
