@@ -1,5 +1,6 @@
 /* The machine under the production code: clocks, random numbers, the end of a process, its log lines; and where its threads may be
  * interrupted. */
+#include "tests/sim/cycles.h"
 #include "tests/sim/history.h"
 #include "tests/sim/process.h"
 #include "tests/sim/promises.h"
@@ -49,6 +50,11 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
     uint64_t ns = clock == CLOCK_REALTIME ? sim.now_ns + (uint64_t)sim.wall_offset_ns : sim.now_ns;
     *out = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     return 0;
+}
+
+unsigned long long sim_cycles(void)
+{
+    return sim.now_ns;
 }
 
 ssize_t __wrap_getrandom(void *buffer, size_t bytes, unsigned flags)
