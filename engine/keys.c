@@ -55,14 +55,10 @@ static void arm(struct hf_partition *p, uint32_t slot, uint64_t look_ns, uint64_
 
 /* --- a write with a key --- */
 
-/* The command with the id that the key names. */
-struct shadow {
-    _Alignas(8) uint8_t bytes[HF_COMMAND_BYTES_MAX];
-};
-
-static const struct hf_command *shadow_of(struct shadow *shadow, const struct hf_command *command, struct hf_id id)
+/* The command with the id that the key names, in HF_COMMAND_BYTES_MAX bytes, 8-byte aligned. */
+static const struct hf_command *shadow_of(uint8_t *shadow, const struct hf_command *command, struct hf_id id)
 {
-    struct hf_command *copy = (struct hf_command *)(void *)shadow->bytes;
+    struct hf_command *copy = (struct hf_command *)(void *)shadow;
     memcpy(copy, command, command->length);
     copy->id = id;
     return copy;
@@ -78,8 +74,8 @@ static void name_first(struct hf_answer *answer, struct hf_id id)
 /* True: answered. False: the key is free, and its row is there to be used again. */
 static bool answer_known(struct hf_run *run, const struct hf_key_row *row, void (*verb)(struct hf_run *run))
 {
-    struct shadow shadow;
-    const struct hf_command *asked = run->command, *first = shadow_of(&shadow, asked, row->id);
+    _Alignas(8) uint8_t shadow[HF_COMMAND_BYTES_MAX];
+    const struct hf_command *asked = run->command, *first = shadow_of(shadow, asked, row->id);
     if (row->opcode != asked->opcode || row->digest != hf_command_digest(first)) {
         hf_refuse(run, HF_ID_REUSED, 0);
         return true;
