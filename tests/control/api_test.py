@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
 
@@ -29,8 +30,22 @@ SERVICES = {
 }
 
 
+def patient(call):
+    """Comes again while the engine has no room just now: its log's disk may be late on a busy machine."""
+    def again(*arguments, **fields):
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return call(*arguments, **fields)
+            except grpc.RpcError as error:
+                if error.details() not in ('BUSY', 'NO_SPACE') or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+    return again
+
+
 class Shop:
-    """Every method of every service, called with its fields: shop.place_order(...) and so on by their names."""
+    """Every method of every service, called with its fields: shop.place_order(...) and so on by their names; patient()."""
 
     def __init__(self, target):
         # Channels of one target share their connections: one to an engine that has stopped would fail the next one's first call.
@@ -42,7 +57,7 @@ class Shop:
 
     def _method(self, path, request, answer):
         call = self.channel.unary_unary(path, request_serializer=request.SerializeToString, response_deserializer=answer.FromString)
-        return lambda timeout=WAIT_S, **fields: call(request(**fields), timeout=timeout)
+        return patient(lambda timeout=WAIT_S, **fields: call(request(**fields), timeout=timeout))
 
     def raw(self, path, body):
         return self.channel.unary_unary(path)(body, timeout=WAIT_S)

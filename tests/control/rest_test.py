@@ -48,14 +48,19 @@ class Client:
         self.connection = http.client.HTTPConnection(self.host, self.port, timeout=WAIT_S)
 
     def call(self, verb, path, body=None, fields=None):
-        """`body` is a value for JSON, bytes as they are, or None."""
+        """`body` is a value for JSON, bytes as they are, or None. Comes again while the engine has no room just now, as api_test's shop."""
         fields = dict(fields or {})
         if body is not None and not isinstance(body, bytes):
             fields = {**JSON, **fields}
             body = json.dumps(body).encode()
-        self.connection.request(verb, path, body=body, headers=fields)
-        answer = self.connection.getresponse()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            self.connection.request(verb, path, body=body, headers=fields)
+            answer = self.connection.getresponse()
+            answer = Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            if answer.status not in (429, 503) or answer.json.get('result') not in ('BUSY', 'NO_SPACE') or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.01)
 
     def get(self, path, **fields):
         return self.call('GET', path, fields=fields)
