@@ -56,7 +56,7 @@ static int follow(const struct hf_tool *tool, struct hf_tool_call *call, uint64_
             failed = feed_answer(tool, call->answer, until, audit, &last);
         if (failed)
             return failed;
-        if (last == position && call->answer->value <= position)
+        if (last <= position && call->answer->value <= position)
             return hf_tool_fail(tool, HF_EXIT_REFUSED, "the log ends at position %" PRIu64 ", before the state's position %" PRIu64,
                                 position, until);
         position = call->answer->value > last ? call->answer->value : last;

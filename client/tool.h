@@ -84,6 +84,17 @@ struct hf_command *hf_tool_call_again(struct hf_tool_call *call, uint16_t opcode
 int hf_tool_call_send(const struct hf_tool *tool, struct hf_tool_call *call);
 void hf_tool_call_discard(struct hf_tool_call *call);
 void hf_tool_call_close(struct hf_tool_call *call);
+/* The items of `each` bytes behind the first `head_bytes` of an answer's items: *count of them, none where it was refused or is shorter. */
+const void *hf_tool_items(const struct hf_answer *answer, size_t head_bytes, size_t each_bytes, size_t *count);
+/* Where a list that comes in pages has got to. */
+struct hf_tool_page {
+    uint32_t first;        /* asked for */
+    uint64_t next, listed; /* where the next page begins; items that came so far */
+    bool more;
+};
+/* Behind a page: whether to ask on, from where `next` says. 0, or an exit status after a sentence when the peer says MORE and brings
+ * nothing behind `first`, or more than any engine holds: what it sends need not end. */
+int hf_tool_page_turn(const struct hf_tool *tool, const struct hf_answer *answer, struct hf_tool_page *page);
 /* A fresh id; the engine's number of partitions; the most bytes of a frame that the path carries. */
 struct hf_id hf_tool_call_id(struct hf_tool_call *call, uint16_t route);
 uint32_t hf_tool_call_partitions(const struct hf_tool_call *call);

@@ -1,4 +1,5 @@
 /* One command, one answer: what most of the tool's commands need. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,6 +10,9 @@
 #include "client/tool_control.h"
 
 static const uint64_t connect_timeout_ns = 5000000000;
+
+/* No list is longer: an engine has as many locations, and a SKU a cell in each. */
+enum { LISTED_MAX = 65536 };
 
 static int connect_data(const struct hf_tool *tool, struct hf_client **out)
 {
@@ -95,6 +99,23 @@ void hf_tool_call_close(struct hf_tool_call *call)
     if (call->client)
         hf_client_destroy(call->client);
     hf_control_close(call->control);
+}
+
+const void *hf_tool_items(const struct hf_answer *answer, size_t head_bytes, size_t each_bytes, size_t *count)
+{
+    size_t bytes = answer->length - sizeof *answer;
+    *count = answer->result == HF_OK && bytes > head_bytes ? (bytes - head_bytes) / each_bytes : 0;
+    return (const uint8_t *)(answer + 1) + (*count > 0 ? head_bytes : 0);
+}
+
+int hf_tool_page_turn(const struct hf_tool *tool, const struct hf_answer *answer, struct hf_tool_page *page)
+{
+    page->more = answer->result == HF_OK && (answer->flags & HF_ANSWER_MORE) != 0;
+    if (page->more && (page->next <= page->first || page->next > UINT32_MAX || page->listed > LISTED_MAX))
+        return hf_tool_fail(tool, HF_EXIT_REFUSED, "the engine says that a list goes on behind %" PRIu64 " items, but not where",
+                            page->listed);
+    page->first = (uint32_t)page->next;
+    return 0;
 }
 
 struct hf_id hf_tool_call_id(struct hf_tool_call *call, uint16_t route)

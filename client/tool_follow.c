@@ -227,6 +227,8 @@ static int one_batch(const struct hf_tool *tool, struct hf_tool_call *call, stru
     if (call->answer->result != HF_OK)
         return hf_tool_fail(tool, HF_EXIT_REFUSED, "%s: %s", hf_result_name(call->answer->result), hf_result_advice(call->answer->result));
     *idle = call->answer->length == sizeof *call->answer;
+    if (!*idle && call->answer->value <= follow->position)
+        return hf_tool_fail(tool, HF_EXIT_REFUSED, "the records behind position %" PRIu64 " end where they begin", follow->position);
     failed = print_batch(tool, follow, call->answer);
     if (!failed && call->answer->value != follow->position) {
         follow->position = call->answer->value;

@@ -326,15 +326,14 @@ static int by_number(const void *a, const void *b)
 /* Takes the locations that the engine knows out of wanted[]. */
 static int drop_known(struct import *import, struct hf_tool_call *call, uint32_t *wanted, size_t *count)
 {
-    uint32_t first = 0;
-    for (;;) {
+    for (struct hf_tool_page page = {0};;) {
         struct hf_command *command = hf_tool_call_again(call, HF_LIST_LOCATIONS, 0, 0);
-        command->arg = first;
+        command->arg = page.first;
         int failed = hf_tool_call_send(import->tool, call);
         if (failed)
             return failed;
-        const struct hf_location_item *item = (const struct hf_location_item *)(const void *)(call->answer + 1);
-        size_t items = call->answer->result == HF_OK ? (call->answer->length - sizeof *call->answer) / sizeof *item : 0;
+        size_t items;
+        const struct hf_location_item *item = hf_tool_items(call->answer, 0, sizeof *item, &items);
         for (size_t i = 0; i < items; i++) {
             uint32_t *known = bsearch(&item[i].location, wanted, *count, sizeof *wanted, by_number);
             if (!known)
@@ -342,9 +341,11 @@ static int drop_known(struct import *import, struct hf_tool_call *call, uint32_t
             memmove(known, known + 1, (size_t)(wanted + *count - known - 1) * sizeof *wanted);
             --*count;
         }
-        if (items == 0 || !(call->answer->flags & HF_ANSWER_MORE))
-            return 0;
-        first = item[items - 1].location + 1;
+        page.next = items > 0 ? item[items - 1].location + 1ull : page.first;
+        page.listed += items;
+        failed = hf_tool_page_turn(import->tool, call->answer, &page);
+        if (failed || !page.more)
+            return failed;
     }
 }
 

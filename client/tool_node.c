@@ -44,7 +44,8 @@ static void put_by_path(json_t *object, const char *path, uint64_t value)
         json_t *inner = json_object_get(object, part);
         if (!json_is_object(inner)) {
             inner = json_object();
-            json_object_set_new(object, part, inner);
+            if (json_object_set_new(object, part, inner) != 0)
+                return; /* a name that is no text, and `inner` is gone */
         }
         object = inner;
         path = dot + 1;
@@ -89,18 +90,17 @@ static void add_counters(json_t *object, json_t *shards, const struct hf_answer 
 int hf_tool_ask_status(const struct hf_tool *tool, struct hf_tool_call *call, json_t **out)
 {
     json_t *object = json_object(), *shards = json_array();
-    uint32_t first = 0;
-    bool more = true;
+    struct hf_tool_page page = {.more = true};
     int failed = 0;
-    while (more && !failed) {
-        failed = ask_again(tool, call, HF_STATUS, first);
+    while (page.more && !failed) {
+        failed = ask_again(tool, call, HF_STATUS, page.first);
         if (!failed && call->answer->result != HF_OK)
             failed = hf_tool_finish(tool, call->answer, NULL);
         if (failed)
             break;
         add_counters(object, shards, call->answer);
-        more = (call->answer->flags & HF_ANSWER_MORE) != 0 && call->answer->value > first;
-        first = (uint32_t)call->answer->value;
+        page.next = page.listed = call->answer->value;
+        failed = hf_tool_page_turn(tool, call->answer, &page);
     }
     join_version(object);
     json_object_set_new(object, "shards", shards);

@@ -231,19 +231,16 @@ static int order_extend(struct hf_tool *tool, int argc, char **argv)
 }
 
 /* Adds the lines of one page; their count. */
-static uint32_t append_lines(json_t *object, const struct hf_answer *answer)
+static size_t append_lines(json_t *object, const struct hf_answer *answer)
 {
     json_t *list = json_object_get(object, "lines");
-    const uint8_t *at = (const uint8_t *)(answer + 1) + sizeof(struct hf_order_item), *end = (const uint8_t *)answer + answer->length;
-    uint32_t count = 0;
-    for (; (size_t)(end - at) >= sizeof(struct hf_order_line_item); at += sizeof(struct hf_order_line_item), count++) {
-        struct hf_order_line_item line;
-        memcpy(&line, at, sizeof line);
-        json_array_append_new(list,
-                              json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "sku", hf_json_sku(&line.sku), "location",
-                                        (json_int_t)line.location, "quantity", (json_int_t)line.quantity, "price", (json_int_t)line.price,
-                                        "shipped", (json_int_t)line.shipped, "returned", (json_int_t)line.returned));
-    }
+    size_t count;
+    const struct hf_order_line_item *line = hf_tool_items(answer, sizeof(struct hf_order_item), sizeof *line, &count);
+    for (size_t i = 0; i < count; i++, line++)
+        json_array_append_new(list, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "sku", hf_json_sku(&line->sku), "location",
+                                              (json_int_t)line->location, "quantity", (json_int_t)line->quantity, "price",
+                                              (json_int_t)line->price, "shipped", (json_int_t)line->shipped, "returned",
+                                              (json_int_t)line->returned));
     return count;
 }
 
@@ -282,16 +279,16 @@ static int order_get(struct hf_tool *tool, int argc, char **argv)
     if (failed)
         return failed < 0 ? 0 : failed;
     json_t *object = NULL;
-    for (uint32_t first = 0, count;;) {
+    for (struct hf_tool_page page = {0};;) {
         command->body.verb.order = id;
-        command->arg = first;
+        command->arg = page.first;
         failed = hf_tool_call_send(tool, &call);
         if (failed)
             break;
         object = object ? object : whole_order(call.answer, id);
-        count = call.answer->result == HF_OK ? append_lines(object, call.answer) : 0;
-        first += count;
-        if (count == 0 || !(call.answer->flags & HF_ANSWER_MORE))
+        page.next = page.listed += append_lines(object, call.answer);
+        failed = hf_tool_page_turn(tool, call.answer, &page);
+        if (failed || !page.more)
             break;
         command = hf_tool_call_again(&call, HF_GET_ORDER, 0, 0);
     }

@@ -96,13 +96,13 @@ static json_t *sku_json(const struct hf_answer *answer)
 }
 
 /* Appends the cells of one page; returns how many. */
-static uint32_t append_cells(json_t *object, const struct hf_answer *answer)
+static size_t append_cells(json_t *object, const struct hf_answer *answer)
 {
     json_t *list = json_object_get(object, "cell_list");
-    const uint8_t *at = (const uint8_t *)(answer + 1) + sizeof(struct hf_sku_item), *end = (const uint8_t *)answer + answer->length;
-    uint32_t count = 0;
-    for (; (size_t)(end - at) >= sizeof(struct hf_cell_item); at += sizeof(struct hf_cell_item), count++)
-        json_array_append_new(list, hf_json_cell((const struct hf_cell_item *)(const void *)at));
+    size_t count;
+    const struct hf_cell_item *cell = hf_tool_items(answer, sizeof(struct hf_sku_item), sizeof *cell, &count);
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, hf_json_cell(&cell[i]));
     return count;
 }
 
@@ -121,21 +121,23 @@ static int sku_get(struct hf_tool *tool, int argc, char **argv)
         failed = hf_tool_call_open(tool, &call, HF_GET_SKU, 1, 0, &command);
     if (failed)
         return failed < 0 ? 0 : failed;
-    for (uint32_t first = 0;;) {
+    for (struct hf_tool_page page = {0};;) {
         hf_command_lines_rw(command)->sku = sku;
-        command->arg = first;
+        command->arg = page.first;
         failed = hf_tool_call_send(tool, &call);
-        if (failed || call.answer->result != HF_OK)
+        if (failed)
             break;
         object = object ? object : sku_json(call.answer);
-        uint32_t count = object ? append_cells(object, call.answer) : 0;
-        first += count;
-        if (count == 0 || !(call.answer->flags & HF_ANSWER_MORE))
+        page.next = page.listed += append_cells(object, call.answer);
+        failed = hf_tool_page_turn(tool, call.answer, &page);
+        if (failed || !page.more)
             break;
         command = hf_tool_call_again(&call, HF_GET_SKU, 1, 0);
     }
     if (!failed)
         failed = hf_tool_finish(tool, call.answer, object);
+    else
+        json_decref(object);
     hf_tool_call_close(&call);
     return failed;
 }
@@ -181,19 +183,18 @@ static int location_define(struct hf_tool *tool, int argc, char **argv)
     return failed;
 }
 
-/* Appends a page of locations; the last one's number, 0 for an empty page. */
-static uint32_t append_locations(json_t *list, const struct hf_answer *answer)
+/* Appends a page of locations. */
+static void append_locations(json_t *list, const struct hf_answer *answer, struct hf_tool_page *page)
 {
-    const uint8_t *at = (const uint8_t *)(answer + 1), *end = (const uint8_t *)answer + answer->length;
-    uint32_t last = 0;
-    for (; (size_t)(end - at) >= sizeof(struct hf_location_item); at += sizeof(struct hf_location_item)) {
-        const struct hf_location_item *item = (const struct hf_location_item *)(const void *)at;
+    size_t count;
+    const struct hf_location_item *item = hf_tool_items(answer, 0, sizeof *item, &count);
+    for (size_t i = 0; i < count; i++, item++) {
         size_t bytes = item->name_bytes < sizeof item->name ? item->name_bytes : sizeof item->name;
         json_array_append_new(list,
                               json_pack("{s:o, s:o}", "location", hf_json_u64(item->location), "name", json_stringn(item->name, bytes)));
-        last = item->location;
+        page->next = item->location + 1ull;
     }
-    return last;
+    page->listed += count;
 }
 
 static int location_list(struct hf_tool *tool, int argc, char **argv)
@@ -206,13 +207,16 @@ static int location_list(struct hf_tool *tool, int argc, char **argv)
     if (failed)
         return failed < 0 ? 0 : failed;
     json_t *list = json_array();
-    for (;;) {
+    for (struct hf_tool_page page = {0};;) {
+        command->arg = page.first;
         failed = hf_tool_call_send(tool, &call);
-        uint32_t last = failed || call.answer->result != HF_OK ? 0 : append_locations(list, call.answer);
-        if (last == 0 || !(call.answer->flags & HF_ANSWER_MORE))
+        if (failed)
+            break;
+        append_locations(list, call.answer, &page);
+        failed = hf_tool_page_turn(tool, call.answer, &page);
+        if (failed || !page.more)
             break;
         command = hf_tool_call_again(&call, HF_LIST_LOCATIONS, 0, 0);
-        command->arg = last + 1;
     }
     json_t *object = json_pack("{s:i, s:o}", "count", (int)json_array_size(list), "locations", list);
     if (!failed)

@@ -4,10 +4,17 @@ streams and over datagrams."""
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
+
+import protocol  # noqa: E402  (it stands in the folder beside)
 
 TOOL, PEER, DATAGRAM_PEER = sys.argv[1:4]
 ID = '0123456789abcdef0123456789abcdef'
@@ -198,6 +205,96 @@ class AgainstPeerOverDatagrams(AgainstPeer):
     @classmethod
     def words(cls):
         return [DATAGRAM_PEER]
+
+
+class Liar(protocol.Client):
+    """One connection's end of an engine that answers every command with what `answer(command's opcode, how many came before)` makes."""
+
+    def __init__(self, connection, answer):
+        self.socket, self.asked = connection, 0
+        while True:
+            try:
+                got = self.receive()
+            except (ConnectionError, OSError):
+                return
+            if got.kind == protocol.HELLO:
+                payload = struct.pack('<QIHHIIQQII', time.time_ns(), 256, 1, 0, 65536, 65536, 600000, 1, 0, 0) + bytes(128)
+                connection.sendall(protocol.frame(protocol.WELCOME, 1, credits=4, payload=payload))
+            elif got.kind == protocol.REQUEST:
+                opcode = struct.unpack_from('<H', got.payload, 4)[0]
+                connection.sendall(protocol.frame(protocol.ANSWER, 1, got.request, count=1, payload=answer(opcode, self.asked)))
+                self.asked += 1
+
+
+def made(opcode, items=b'', flags=0, value=0):
+    """An answer that says OK."""
+    return struct.pack('<IHHHBBBBHQQQQ', 48 + len(items), opcode, 0, 0, flags, 0, 0, 0, 1, 1, 1, 1, value) + items
+
+
+class AgainstLiar(unittest.TestCase):
+    LISTS = (('order', 'get', ID), ('sku', 'get', 'apple'), ('location', 'list'))
+    FIRST_ITEM = {protocol.GET_ORDER: 80, protocol.GET_SKU: 96, protocol.LIST_LOCATIONS: 0}
+    ITEM = {protocol.GET_ORDER: 48, protocol.GET_SKU: 80, protocol.LIST_LOCATIONS: 48}
+
+    def ask(self, answer, *words):
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            listener.settimeout(60)
+            def serve():
+                with listener.accept()[0] as connection:
+                    Liar(connection, answer)
+            thread = threading.Thread(target=serve)
+            thread.start()
+            done = call('--json', *words, server='tcp://127.0.0.1:%d' % listener.getsockname()[1])
+            thread.join()
+        return done
+
+    def assert_refused(self, done):
+        self.assertEqual((done.returncode, done.stdout), (1, ''), done.stderr)
+        self.assertIn('but not where', done.stderr)
+
+    def test_a_page_of_any_length_is_read_to_its_end(self):
+        for words in self.LISTS:
+            for length in (0, 8, 48, 72, 80, 96, 128, 136, 176):
+                with self.subTest(words=words, length=length):
+                    done = self.ask(lambda opcode, _, length=length: made(opcode, bytes(length)), *words)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual(json.loads(done.stdout)['result'], 'OK')
+
+    def test_more_behind_a_page_that_brings_nothing_is_an_error(self):
+        for words in self.LISTS:
+            for pages in (0, 1):
+                def answer(opcode, asked, pages=pages):
+                    items = bytes(self.FIRST_ITEM[opcode]) + struct.pack('<I', 1).ljust(self.ITEM[opcode], b'\0')
+                    return made(opcode, items if asked < pages else b'', protocol.MORE)
+                with self.subTest(words=words, pages=pages):
+                    self.assert_refused(self.ask(answer, *words))
+
+    def test_a_list_that_never_ends_is_an_error(self):
+        def answer(opcode, asked):
+            count = (65000 - self.FIRST_ITEM[opcode]) // self.ITEM[opcode]
+            items = b''.join(struct.pack('<I', 1 + asked * count + i).ljust(self.ITEM[opcode], b'\0') for i in range(count))
+            return made(opcode, bytes(self.FIRST_ITEM[opcode]) + items, protocol.MORE)
+        for words in self.LISTS:
+            with self.subTest(words=words):
+                self.assert_refused(self.ask(answer, *words))
+
+    def test_locations_that_come_again_or_pass_the_last_number_are_an_error(self):
+        for location in (7, 0xffffffff):
+            with self.subTest(location=location):
+                page = made(protocol.LIST_LOCATIONS, struct.pack('<I44x', location), protocol.MORE)
+                self.assert_refused(self.ask(lambda _, asked, page=page: page, 'location', 'list'))
+
+    def test_a_status_without_an_end_is_an_error(self):
+        for value in (0, 1, 1 << 32 | 1):
+            with self.subTest(value=value):
+                self.assert_refused(self.ask(lambda opcode, _, value=value: made(opcode, b'', protocol.MORE, value), 'status'))
+        names = self.ask(lambda opcode, _: made(opcode, struct.pack('<40sIIQ', b'\xff.\xff.a', 0xffffffff, 0, 1)), 'status')
+        self.assertEqual(names.returncode, 0, names.stderr)
+
+    def test_records_that_lead_nowhere_are_an_error(self):
+        done = self.ask(lambda opcode, _: made(opcode, bytes(48)), 'follow', '--until-end')
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn('end where they begin', done.stderr)
 
 
 if __name__ == '__main__':
