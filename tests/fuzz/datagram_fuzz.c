@@ -2,7 +2,7 @@
  *
  * Input: one byte of sizes, then operations. Frames are completed unless the operation says otherwise. What breaks: a datagram from the
  * port that is no whole frame, is larger than the path was said to carry or, before the address is proven, than what it answers; a request
- * that is handed out twice, ever; an answer that is not the first one. */
+ * that is handed out twice, ever; an answer that is neither the first one nor, to a query that lists something, a page of it. */
 #include "net/frame.h"
 #include "net/net.h"
 #include "tests/fuzz/fuzz.h"
@@ -26,7 +26,8 @@ struct peer {
 
 struct known {
     uint64_t session, number, digest;
-    bool answered;
+    bool answered, sent;    /* sent: the digest is of what a peer was given */
+    struct hf_answer alone; /* as it was made, to a command alone in its frame; else its length is 0 */
 };
 
 /* Sent before, to come again later. */
@@ -41,6 +42,7 @@ struct port {
     uint64_t now_ns, serial;
     bool refuse, hold;
     unsigned held_count, known_count, old_count;
+    size_t pushed_bytes; /* largest datagram of any peer */
     struct hf_request *held[HELD_MAX];
     struct peer peers[PEERS];
     struct known known[KNOWN_MAX];
@@ -59,6 +61,25 @@ static struct known *known_find(struct port *port, uint64_t session, uint64_t nu
     return NULL;
 }
 
+/* What stands before the items of which a page holds some, and the size of one; 0: the answer comes whole or not at all. */
+static uint32_t listed_bytes(uint16_t opcode, uint32_t *head_bytes)
+{
+    size_t before = opcode == HF_GET_ORDER ? sizeof(struct hf_order_item) : opcode == HF_GET_SKU ? sizeof(struct hf_sku_item) : 0;
+    *head_bytes = (uint32_t)(sizeof(struct hf_answer) + before);
+    return opcode == HF_GET_ORDER        ? sizeof(struct hf_order_line_item)
+           : opcode == HF_GET_SKU        ? sizeof(struct hf_cell_item)
+           : opcode == HF_LIST_LOCATIONS ? sizeof(struct hf_location_item)
+                                         : 0;
+}
+
+static uint16_t item_count(const struct hf_answer *answer)
+{
+    uint32_t head_bytes, each = listed_bytes(answer->opcode, &head_bytes);
+    if (each == 0 || answer->length < head_bytes)
+        return 0;
+    return (uint16_t)((head_bytes > sizeof *answer) + (answer->length - head_bytes) / each);
+}
+
 static void answer(struct port *port, struct hf_request *request)
 {
     uint8_t *at = request->answers;
@@ -69,12 +90,15 @@ static void answer(struct port *port, struct hf_request *request)
         uint32_t bytes = port->serial % 3 == 0 ? hf_answer_bytes_max(command) : (uint32_t)sizeof *one;
         memset(at, (int)(port->serial & 0x7f), bytes);
         *one = (struct hf_answer){.length = bytes, .opcode = command->opcode, .value = ++port->serial};
+        one->item_count = item_count(one);
         at += bytes;
         from += command->length;
     }
     struct known *known = known_find(port, request->session, request->number);
     FUZZ_CHECK(known && !known->answered);
     known->answered = true;
+    if (request->command_count == 1)
+        known->alone = *(const struct hf_answer *)(const void *)request->answers;
     known->digest = hf_digest_bytes(1, request->answers, (size_t)(at - request->answers));
     hf_net_answer(port->net, request, (uint32_t)(at - request->answers));
 }
@@ -104,13 +128,41 @@ static void turn(struct port *port)
 
 /* ---- The peers' side ---- */
 
+/* The answer with its last items left out, and MORE. */
+static void check_page(const struct known *known, const struct hf_answer *page, size_t bytes)
+{
+    struct hf_answer made = known->alone;
+    uint32_t head_bytes, each = listed_bytes(made.opcode, &head_bytes);
+    FUZZ_CHECK(each > 0 && bytes < made.length && bytes >= head_bytes + each && (bytes - head_bytes) % each == 0);
+    made.length = (uint32_t)bytes;
+    made.flags |= HF_ANSWER_MORE;
+    made.item_count = item_count(&made);
+    FUZZ_CHECK(memcmp(page, &made, sizeof made) == 0);
+    for (const uint8_t *at = (const uint8_t *)(page + 1); at < (const uint8_t *)page + bytes; at++)
+        FUZZ_CHECK(*at == ((made.value - 1) & 0x7f));
+}
+
+static void check_answer(struct port *port, const struct hf_frame *head, size_t bytes)
+{
+    struct known *known = known_find(port, head->session, head->request);
+    uint64_t digest = hf_digest_bytes(1, head + 1, bytes - sizeof *head);
+    FUZZ_CHECK(known && known->answered);
+    if (!known->sent && known->digest != digest) {
+        check_page(known, (const struct hf_answer *)(const void *)(head + 1), bytes - sizeof *head);
+        known->digest = digest;
+    }
+    known->sent = true;
+    FUZZ_CHECK(known->digest == digest);
+}
+
 static void check_frame(struct port *port, struct peer *peer, const struct hf_frame *head, size_t bytes)
 {
     FUZZ_CHECK(bytes >= sizeof *head && hf_frame_check_head(head) == HF_OK && head->length == bytes);
     FUZZ_CHECK(hf_frame_check_crc(head, (const uint8_t *)(head + 1)) && head->flags == 0 && head->reserved == 0 && head->nonce == 0);
     FUZZ_CHECK((head->result != 0) == (head->type == HF_REFUSED));
     FUZZ_CHECK(peer->proven || head->type == HF_WELCOME || bytes <= peer->asked_bytes);
-    FUZZ_CHECK(bytes <= peer->asked_bytes || bytes <= peer->path_bytes);
+    /* An answer that was made for a larger path comes as it was after the session moved to a smaller one. */
+    FUZZ_CHECK(bytes <= peer->asked_bytes || bytes <= peer->path_bytes || (head->type == HF_ANSWER && bytes <= port->pushed_bytes));
     if (head->type == HF_COOKIE) {
         struct hf_hello hello;
         FUZZ_CHECK(bytes == sizeof *head + sizeof hello);
@@ -125,8 +177,7 @@ static void check_frame(struct port *port, struct peer *peer, const struct hf_fr
         peer->path_bytes = (uint32_t)bytes;
         peer->proven = true;
     } else if (head->type == HF_ANSWER) {
-        const struct known *known = known_find(port, head->session, head->request);
-        FUZZ_CHECK(known && known->answered && known->digest == hf_digest_bytes(1, head + 1, bytes - sizeof *head));
+        check_answer(port, head, bytes);
     } else {
         FUZZ_CHECK(head->type == HF_REFUSED && bytes == sizeof *head && head->result < HF_RESULT_COUNT);
     }
@@ -146,6 +197,7 @@ static void push(struct port *port, struct peer *peer, const uint8_t *bytes, uin
         return;
     (void)!send(peer->fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL);
     peer->asked_bytes = count > peer->asked_bytes ? count : peer->asked_bytes;
+    port->pushed_bytes = count > port->pushed_bytes ? count : port->pushed_bytes;
     if (count > sizeof port->old[0].data)
         return;
     struct old *old = &port->old[port->old_count++ % OLD_MAX];
