@@ -93,7 +93,7 @@ void hf_json_put(struct hf_json_text *text, const void *bytes, size_t count)
         text->room = grown ? room : text->room;
         text->failed = !grown;
     }
-    if (text->failed)
+    if (text->failed || count == 0) /* nothing may come from nowhere */
         return;
     memcpy(text->bytes + text->count, bytes, count);
     text->count += count;
