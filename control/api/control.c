@@ -35,7 +35,7 @@ struct hf_control_service {
 
 struct hf_control {
     struct hf_control_options options;
-    const char *listen[HF_CONTROL_LISTEN_MAX];
+    char *listen[HF_CONTROL_LISTEN_MAX];
     struct hf_grpc_server *server;
     struct hf_rest *rest;
     struct hf_rest_page pages[HF_CONTROL_PAGES];
@@ -272,6 +272,18 @@ static void hf_control_health(struct hf_control *control, bool serving)
     hf_grpc_health_set(control->server, hf_events_service(control->events)->descriptor->name, serving);
 }
 
+/* The caller writes the port that it was given into its own; REST reads these in its threads. */
+static int hf_control_copy_listen(struct hf_control *control)
+{
+    bool copied = true;
+    for (unsigned i = 0; i < control->options.listen_count; i++) {
+        control->listen[i] = strdup(control->options.listen[i]);
+        copied = copied && control->listen[i];
+    }
+    control->options.listen = (const char *const *)control->listen;
+    return copied ? 0 : HF_E_MEMORY;
+}
+
 int hf_control_create(const struct hf_control_options *options, struct hf_control **out)
 {
     struct hf_control *control = calloc(1, sizeof *control);
@@ -283,9 +295,9 @@ int hf_control_create(const struct hf_control_options *options, struct hf_contro
         free(control);
         return HF_E_USAGE;
     }
-    memcpy(control->listen, options->listen, options->listen_count * sizeof control->listen[0]);
-    control->options.listen = control->listen;
-    int code = hf_exchange_create(options->shard_count, options->items_max ? options->items_max : HF_CONTROL_ITEMS, &control->exchange);
+    int code = hf_control_copy_listen(control);
+    if (code == 0)
+        code = hf_exchange_create(options->shard_count, options->items_max ? options->items_max : HF_CONTROL_ITEMS, &control->exchange);
     if (code == 0)
         code = hf_control_make_events(control);
     if (code == 0)
@@ -378,5 +390,7 @@ void hf_control_destroy(struct hf_control *control)
     hf_events_destroy(control->events);
     if (control->exchange)
         hf_exchange_destroy(control->exchange);
+    for (unsigned i = 0; i < HF_CONTROL_LISTEN_MAX; i++)
+        free(control->listen[i]);
     free(control);
 }

@@ -12,7 +12,7 @@
 struct hf_control;
 
 struct hf_control_options {
-    const char *const *listen; /* tcp://HOST:PORT or unix://PATH, at most 16; the texts must outlive the control plane */
+    const char *const *listen; /* tcp://HOST:PORT or unix://PATH, at most 16; copied */
     unsigned listen_count;
     unsigned shard_count;
     uint32_t partitions;

@@ -10,6 +10,7 @@
 #include "server/log_line.h"
 #include "server/memory.h"
 #include "server/node.h"
+#include "server/service.h"
 #include "server/shard.h"
 
 #include <stdio.h>
@@ -103,6 +104,8 @@ static struct hf_shard *take_over(struct hf_node *node)
     struct hf_shard *shard = node->shards[0];
     hf_store_release_u32(&node->finished, 1);
     hf_shard_join(shard);
+    hf_service_destroy(node->service);
+    node->service = NULL;
     pthread_join(node->drainer, NULL);
     node->drainer_started = false;
     hf_net_destroy(shard->net);
