@@ -156,12 +156,17 @@ static json_t *shard_row(const json_t *shard)
     return row;
 }
 
-static json_t *shards_of(const json_t *status)
+static json_t *rows_of(const json_t *status, json_t *(*row_of)(const json_t *shard))
 {
     json_t *rows = json_array(), *shard;
     size_t index;
-    json_array_foreach(json_object_get(status, "shards"), index, shard) json_array_append_new(rows, shard_row(shard));
+    json_array_foreach(json_object_get(status, "shards"), index, shard) json_array_append_new(rows, row_of(shard));
     return json_pack("{s:i, s:o}", "count", (int)json_array_size(rows), "shards", rows);
+}
+
+static json_t *shards_of(const json_t *status)
+{
+    return rows_of(status, shard_row);
 }
 
 int hf_tool_shards(struct hf_tool *tool, int argc, char **argv)
@@ -187,10 +192,7 @@ static json_t *stall_row(const json_t *shard)
 
 static json_t *stalls_of(const json_t *status)
 {
-    json_t *rows = json_array(), *shard;
-    size_t index;
-    json_array_foreach(json_object_get(status, "shards"), index, shard) json_array_append_new(rows, stall_row(shard));
-    return json_pack("{s:i, s:o}", "count", (int)json_array_size(rows), "shards", rows);
+    return rows_of(status, stall_row);
 }
 
 int hf_tool_stalls(struct hf_tool *tool, int argc, char **argv)

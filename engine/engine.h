@@ -94,7 +94,12 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
 uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint);
 
 /* Brings to cache what a step will touch. stage 0: only addresses computed from hashes (no word needed); stage 1: what those lead to (words
- * held), and notes in the hint what it found. Both are hints: a no-op is correct. Asked for many commands in a row, the waits overlap. */
+ * held), and notes in the hint what it found. Both are hints: a no-op is correct. What is asked for much earlier than the
+ * distances below say is out of the first-level cache again before its turn (docs/performance.md). */
+enum {
+    HF_PREFETCH_LEAD = 16, /* steps between stage 0 and stage 1 of a command */
+    HF_PREFETCH_BURST = 4, /* steps between stage 1 and the step, and commands asked for in a row so that the page walks overlap */
+};
 void hf_engine_prefetch(const struct hf_engine *engine, const struct hf_command *command, struct hf_hint *hint, int stage);
 
 /* Executes. All partitions of hf_engine_reach() are held. Fills answer always (position left 0: the shell's), outcome when something

@@ -8,10 +8,8 @@ enum {
     WORD_SPINS_MAX = 2000, /* about as long as another shard's batch takes */
     WORD_POLLS_MAX = 64,   /* batches in which a shard keeps off its own word for somebody who wants it */
     OUTCOME_BYTES_MAX = HF_RECORD_BYTES_MAX - HF_COMMAND_BYTES_MAX,
-    /* Steps between asking for the buckets and for the rows that they lead to, and steps whose rows are asked for in a row so that the page
-     * walks overlap: what is asked for earlier is out of the first-level cache again before its turn. */
-    LEAD = 16,
-    BURST = 4,
+    LEAD = HF_PREFETCH_LEAD,
+    BURST = HF_PREFETCH_BURST,
     OUTCOMES_BYTES = 512 * 1024,
 };
 

@@ -7,8 +7,8 @@
 
 enum {
     WINDOW_RECORDS = 64,
-    LEAD = 16, /* as in executor.c */
-    BURST = 4,
+    LEAD = HF_PREFETCH_LEAD,
+    BURST = HF_PREFETCH_BURST,
     WINDOW_BYTES = 64 * 1024, /* one largest record always fits */
     LOCATIONS_MAX = 65536,
 };

@@ -182,8 +182,8 @@ _Static_assert(sizeof(struct hf_line) == 32, "a line is 32 bytes");
 _Static_assert(sizeof(struct hf_command) == 64, "a command header is 64 bytes");
 _Static_assert(offsetof(struct hf_command, id) == 8 && offsetof(struct hf_command, body) == 32, "command header layout");
 
-/* What a client calls a write, 128 bits of the client's choice: hf_request_key_of() makes them from text. Of two writes under one key only
- * the first has an effect, whatever their ids. It lives in a partition of its own: hf_request_key_route(). */
+/* What a client calls a write, 128 bits of the client's choice (docs/protocol.md says how to make them from text). Of two writes under one
+ * key only the first has an effect, whatever their ids. It lives in a partition of its own: hf_request_key_route(). */
 struct hf_request_key {
     uint64_t word[2];
 };

@@ -2,9 +2,9 @@
 
 #include "control/grpc/text.h"
 #include "wire/trace.h"
-#include "wire/request_key.h"
 
 #include <inttypes.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -112,11 +112,12 @@ void hf_draft_request_id(struct hf_draft *draft, const char *text)
         hf_draft_fail(draft, HF_BAD_EXTENSION, "request_id", "at most 255 bytes");
         return;
     }
-    struct hf_request_key key = hf_request_key_of(text, bytes);
-    uint16_t head[2] = {HF_EXT_IDEMPOTENCY_KEY, sizeof key};
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    uint16_t head[2] = {HF_EXT_IDEMPOTENCY_KEY, sizeof(struct hf_request_key)};
     uint8_t *at = hf_draft_append(draft, HF_REQUEST_KEY_EXTENSION_BYTES);
+    SHA256((const uint8_t *)text, bytes, digest);
     memcpy(at, head, sizeof head);
-    memcpy(at + sizeof head, &key, sizeof key);
+    memcpy(at + sizeof head, digest, sizeof(struct hf_request_key));
     draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES);
 }
 

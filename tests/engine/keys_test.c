@@ -378,7 +378,7 @@ static void the_keys_partition_is_reached_and_keeps_its_time(void **state)
     char name[16];
     for (int i = 0; i < 50; i++) {
         snprintf(name, sizeof name, "key %d", i);
-        struct hf_request_key key = hf_request_key_of(name, strlen(name));
+        struct hf_request_key key = kit_key_of(name);
         uint32_t partition = hf_request_key_route(&key) & kit->engine->mask;
         kit->engine->partitions[partition].last_ns += i % 2 ? KIT_S : 0;
         uint64_t latest_ns = kit->engine->partitions[partition].last_ns;

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "engine/engine_p.h"
-#include "wire/request_key.h"
 
 #define KIT_START_NS 1800000000000000000ull
 #define KIT_S        1000000000ull
@@ -179,9 +178,14 @@ static inline void kit_extend_with(struct hf_command *command, uint16_t type, co
 }
 
 /* The same text, the same key. */
+static inline struct hf_request_key kit_key_of(const char *text)
+{
+    return (struct hf_request_key){{hf_digest_bytes(1, text, strlen(text)), hf_digest_bytes(2, text, strlen(text))}};
+}
+
 static inline void kit_key(struct hf_command *command, const char *text)
 {
-    struct hf_request_key key = hf_request_key_of(text, strlen(text));
+    struct hf_request_key key = kit_key_of(text);
     uint16_t head[2] = {HF_EXT_IDEMPOTENCY_KEY, sizeof key};
     uint8_t *at = (uint8_t *)command + command->length;
     memset(at, 0, HF_REQUEST_KEY_EXTENSION_BYTES);

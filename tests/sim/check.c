@@ -213,11 +213,6 @@ void sim_check_log(void)
 #endif
 }
 
-uint64_t sim_check_log_ns(void)
-{
-    return hf_engine_last_time_ns(follower);
-}
-
 void sim_check_keep_from(uint64_t position)
 {
     for (unsigned i = 0; i < waiting_count; i++)

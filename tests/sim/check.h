@@ -30,8 +30,6 @@ void sim_check_log(void);
 void sim_check_followed(const struct hf_command *command, const struct hf_answer *answer);
 /* No answer will come for what was sent before the log ended there, nor will a restart end before it. */
 void sim_check_keep_from(uint64_t position);
-/* Engine time of the log's last record. */
-uint64_t sim_check_log_ns(void);
 
 /* When a command was sent: what had happened by then. */
 struct sim_sent {

@@ -184,7 +184,6 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* How far the wall clock is ahead of the log. */
 /* How far the wall clock may be ahead of the log: of its last entry that no cut can have taken. */
 static uint64_t wall_gap_most_ns(void)
 {
