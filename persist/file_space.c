@@ -192,9 +192,9 @@ static void *filler_main(void *context)
     struct hf_file *file = context;
     struct hf_file_space *space = &file->space;
     uint64_t seen = hf_load_relaxed_u64(&space->appended), since_ns = hf_file_now_ns();
-    while (hf_load_acquire_u32(&space->stop) == 0 && hf_load_relaxed_u32(&space->lost) == 0) {
+    while (hf_load_acquire_u32(&space->stop) == 0) {
         uint64_t at = hf_load_relaxed_u64(&space->filled), target = fill_target(file);
-        if (at >= target || !slot_is_free(file, at)) {
+        if (hf_load_relaxed_u32(&space->lost) != 0 || at >= target || !slot_is_free(file, at)) {
             filler_wait(file, -1);
             continue;
         }
