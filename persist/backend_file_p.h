@@ -31,7 +31,7 @@ struct hf_file_space {
     struct hf_atomic_u64 retired;  /* segments below this number were given back by the drainer */
     struct hf_atomic_u64 woken_at; /* appended when the filler was last woken */
     struct hf_atomic_u32 failing;
-    struct hf_atomic_u32 lost; /* set by the filler when a flush of its failed, with its sentence in error; it ends then */
+    struct hf_atomic_u32 lost; /* set by the filler when a flush of its failed, with its sentence in error; it fills no more then */
     struct hf_atomic_u32 stop;
     char error[HF_ERROR_BYTES];
 };
