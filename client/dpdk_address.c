@@ -58,9 +58,12 @@ int hf_dpdk_parse(const char *text, struct hf_device *device, struct sockaddr_st
                  text, word, HF_IP_MTU_MIN, HF_IP_MTU_MAX);
         return HF_E_USAGE;
     }
-    if (*to_bytes != 0 && device->ip.own_count > 0)
+    bool whole = *to_bytes != 0 && device->ip.own_count > 0;
+    if (whole && hf_device_settle(device))
         return 0;
     snprintf(error, error_bytes,
-             "'%.100s' is no address: it needs to=ADDRESS:PORT, where the engine is, and an ip=ADDRESS/PREFIX of its own", text);
+             whole ? "'%.100s' is no address: the device's arguments are too long"
+                   : "'%.100s' is no address: it needs to=ADDRESS:PORT, where the engine is, and an ip=ADDRESS/PREFIX of its own",
+             text);
     return HF_E_USAGE;
 }

@@ -29,5 +29,7 @@ int hf_device_parse(const char *address, struct hf_device *out)
     }
     if (out->ip.own_count == 0 || out->ip.port == 0)
         return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': a port and at least one ip are needed", address);
+    if (!hf_device_settle(out))
+        return hf_net_fail(HF_E_USAGE, "cannot listen on '%s': the device's arguments are too long", address);
     return 0;
 }

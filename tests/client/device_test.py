@@ -66,6 +66,17 @@ class Device(EndTest):
         self.assertGreaterEqual(self.load(self.four(), '--batch', 64, '--connections', 1)['frames'], 400 // 14)
         self.audit_clean(engine)
 
+    def test_short_frames_after_long_ones_come_once_each(self):
+        engine = self.start_on_memif('&mtu=9000')
+        self.stock(engine, 4, 1000000)
+        # HELLO has 8,972 bytes, a frame of one order 160: twenty times round the ring of 1,024 places.
+        found = run_tool(self.four('&mtu=9000'), 'load', '--skus', 4, '--connections', 8, '--rate', 0, '--orders', 20480, '--inflight', 32,
+                         '--batch', 1)
+        self.assertEqual((found.status, found.json['granted']), (0, 20480), str(found))
+        net = self.tool(engine, 'status')['shards'][0]['net']
+        self.assertEqual(net['datagrams_late'], 0, net)
+        self.assertLessEqual(net['resend_waiting'] + net['resend_answered'], found.json['frames_resent'], net)
+
     def test_orders_find_the_shard_of_their_partition(self):
         engine = self.start_on_memif(shards=2)
         self.stock(engine, 4, 1000000)

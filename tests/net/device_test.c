@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -41,6 +42,41 @@ static void what_is_left_out_has_its_usual_value(void **state)
     assert_int_equal(device.ip.mtu, 1500);
     assert_int_equal(device.ip.vlan, 0);
     assert_int_equal(device.ip.own[0].prefix, 128);
+}
+
+static void a_memif_that_makes_the_ring_makes_its_places_as_long_as_a_packet(void **state)
+{
+    static const char keys[] = "?ip=10.0.0.1/8&port=1&mtu=9000";
+    static const struct {
+        const char *given, *taken;
+    } cases[] = {
+        {"net_memif0", "net_memif0,bsize=9088"},
+        {"net_memif0,role=client,socket=a", "net_memif0,role=client,socket=a,bsize=9088"},
+        {"net_memif0,role=slave", "net_memif0,role=slave,bsize=9088"},
+        {"net_memif0,role=client,bsize=4096,rsize=8", "net_memif0,role=client,bsize=4096,rsize=8"},
+        {"net_memif0,role=server", "net_memif0,role=server"},
+        {"net_memif0,role=master", "net_memif0,role=master"},
+        {"net_tap0,iface=net_memif0", "net_tap0,iface=net_memif0"},
+    };
+    struct hf_device device;
+    char address[512];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(address, sizeof address, "dpdk://%s%s", cases[i].given, keys);
+        assert_int_equal(hf_device_parse(address, &device), 0);
+        assert_string_equal(device.name, cases[i].taken);
+    }
+    assert_int_equal(hf_device_parse("dpdk://net_memif0?ip=10.0.0.1/8&port=1", &device), 0);
+    assert_string_equal(device.name, "net_memif0");
+}
+
+static void a_memif_name_without_room_for_its_size_is_refused(void **state)
+{
+    struct hf_device device;
+    char address[512];
+    (void)state;
+    snprintf(address, sizeof address, "dpdk://net_memif0,socket=%0230d?ip=10.0.0.1/8&port=1&mtu=9000", 0);
+    assert_int_equal(hf_device_parse(address, &device), HF_E_USAGE);
 }
 
 static void what_makes_no_sense_is_refused(void **state)
@@ -86,6 +122,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_in_an_address_is_taken),
         cmocka_unit_test(what_is_left_out_has_its_usual_value),
+        cmocka_unit_test(a_memif_that_makes_the_ring_makes_its_places_as_long_as_a_packet),
+        cmocka_unit_test(a_memif_name_without_room_for_its_size_is_refused),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests_name("net/device", tests, NULL, NULL);
