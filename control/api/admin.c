@@ -361,7 +361,7 @@ static const struct hf_verb hf_admin_rows[] = {
     {"Drain", .act = hf_act_drain},
     {"SetLogLevel", .act = hf_act_log_level},
     {"Welcome", .act = hf_act_welcome},
-    {"Execute", hf_ask_execute, hf_answer_execute, .any_result = true},
+    {"Execute", hf_ask_execute, hf_answer_execute, .bytes = true},
 };
 
 const struct hf_verb_table hf_verbs_admin = {&holdfast__v1__admin__descriptor, hf_admin_rows,

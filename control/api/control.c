@@ -73,7 +73,7 @@ static void hf_control_answered(struct hf_grpc_task *task)
     hf_slow_check(&control->slow, item, control->options.now_ns(control->options.context));
     if (!hf_grpc_ended(call)) {
         uint16_t result = item->answer->result;
-        if (verb->any_result || result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
+        if (verb->bytes || result == HF_OK || (result == HF_NOT_APPLIED && item->command->opcode == HF_SET))
             verb->answer(call, item->command, item->answer);
         else
             hf_refuse_answer(call, item->command, item->answer);
@@ -99,7 +99,7 @@ static struct hf_exchange_item *hf_control_item(struct hf_grpc_call *call, const
 }
 
 /* Writes carry it into the log. More than one header of the name is none (W3C Trace Context, 3.2.2.5). */
-static void hf_control_trace(struct hf_grpc_call *call, struct hf_draft *draft)
+static void hf_control_trace(struct hf_grpc_call *call, const struct hf_verb *verb, struct hf_draft *draft)
 {
     struct hf_grpc_bytes name, value, found = {NULL, 0};
     unsigned count = 0;
@@ -109,7 +109,7 @@ static void hf_control_trace(struct hf_grpc_call *call, struct hf_draft *draft)
         found = value;
         count++;
     }
-    if (count == 1 && hf_opcode_family(draft->command->opcode) <= HF_FAMILY_ORDER)
+    if (count == 1 && !verb->bytes && hf_opcode_family(draft->command->opcode) <= HF_FAMILY_ORDER)
         hf_draft_trace(draft, (const char *)found.bytes, found.length);
 }
 
@@ -126,7 +126,7 @@ static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage
     }
     hf_draft_begin(&draft, control->scratch, control->options.now_ns(control->options.context), 0);
     verb->ask(&draft, message);
-    hf_control_trace(call, &draft);
+    hf_control_trace(call, verb, &draft);
     if (draft.result != HF_OK) {
         hf_refuse_call(call, draft.result, draft.field, draft.what);
         return;

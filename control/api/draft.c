@@ -128,7 +128,8 @@ void hf_draft_trace(struct hf_draft *draft, const char *traceparent, size_t byte
         uint8_t trace[HF_TRACE_BYTES], padding[3];
     } extension = {.type = HF_EXT_TRACE_CONTEXT, .bytes = HF_TRACE_BYTES};
     _Static_assert(sizeof extension == 32, "a multiple of 8, without holes");
-    if (!hf_trace_read(traceparent, bytes, extension.trace) || draft->command->ext_bytes + sizeof extension > HF_EXTENSION_BYTES_MAX)
+    if (!hf_trace_read(traceparent, bytes, extension.trace) || draft->command->ext_bytes + sizeof extension > HF_EXTENSION_BYTES_MAX ||
+        draft->command->length + sizeof extension > HF_COMMAND_BYTES_MAX)
         return;
     memcpy(hf_draft_append(draft, sizeof extension), &extension, sizeof extension);
     draft->command->ext_bytes = (uint16_t)(draft->command->ext_bytes + sizeof extension);

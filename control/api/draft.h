@@ -39,7 +39,8 @@ void hf_draft_text(struct hf_draft *draft, uint16_t type, const char *field, con
 /* The write's key, from the request's field `request_id`: none where it is empty. Every write's ask() ends with it. */
 void hf_draft_request_id(struct hf_draft *draft, const char *text);
 
-/* The write's trace, from a header's value; one that is no traceparent is ignored, as W3C Trace Context says. After ask(). */
+/* The write's trace, from a header's value; one that is no traceparent is ignored, as W3C Trace Context says, and one that the command has
+ * no room for. After ask(). */
 void hf_draft_trace(struct hf_draft *draft, const char *traceparent, size_t bytes);
 
 /* ---- texts, both ways ---- */

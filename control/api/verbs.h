@@ -16,7 +16,7 @@ struct hf_verb {
     void (*answer)(struct hf_grpc_call *call, const struct hf_command *command, const struct hf_answer *answer);
     /* Instead of both: answers at once, without a command. */
     void (*act)(struct hf_grpc_call *call, const struct hf_control_options *options, const ProtobufCMessage *request);
-    bool any_result; /* `answer` also gets what says no */
+    bool bytes; /* the command is the client's own bytes: nothing is added to it, and `answer` also gets what says no */
 };
 
 /* A service and its rows. */

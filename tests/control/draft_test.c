@@ -50,11 +50,28 @@ static void a_request_id_that_is_too_long_is_refused_and_an_empty_one_is_none(vo
     assert_string_equal(draft.field, "request_id");
 }
 
+static void a_trace_is_left_out_where_the_command_has_no_room_for_it(void **state)
+{
+    (void)state;
+    static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    struct hf_draft draft;
+    hf_draft_begin(&draft, scratch, 0, HF_PLACE);
+    draft.command->length = HF_COMMAND_BYTES_MAX - 24;
+    hf_draft_trace(&draft, trace, sizeof trace - 1);
+    assert_int_equal(draft.command->length, HF_COMMAND_BYTES_MAX - 24);
+    assert_int_equal(draft.command->ext_bytes, 0);
+    draft.command->length = HF_COMMAND_BYTES_MAX - 32;
+    hf_draft_trace(&draft, trace, sizeof trace - 1);
+    assert_int_equal(draft.command->length, HF_COMMAND_BYTES_MAX);
+    assert_int_equal(draft.command->ext_bytes, 32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_id_is_the_first_half_of_its_sha256),
         cmocka_unit_test(a_request_id_that_is_too_long_is_refused_and_an_empty_one_is_none),
+        cmocka_unit_test(a_trace_is_left_out_where_the_command_has_no_room_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,6 +112,21 @@ class OpsTest(api_test.ShopTest):
             self.refused(grpc.StatusCode.INVALID_ARGUMENT, 'BAD_LENGTH', shop.Execute, command=wrong)
         self.audit_clean(engine)
 
+    def test_a_command_as_bytes_is_run_as_it_came_whatever_trace_comes_with_the_call(self):
+        engine, shop = self.begin(shards=2)
+        raw = shop.channel.unary_unary('/holdfast.v1.Admin/Execute', request_serializer=admin_pb2.ExecuteRequest.SerializeToString,
+                                       response_deserializer=admin_pb2.ExecuteResponse.FromString)
+        trace = [('traceparent', '00-' + '4' * 32 + '-' + '5' * 16 + '-01')]
+        execute = lambda command: p.Answer(raw(admin_pb2.ExecuteRequest(command=command), timeout=WAIT_S, metadata=trace).answer)
+        longest = 64 + 256 * 32 + 512
+        full = p.command(p.PLACE, length=longest) + bytes(longest - 64)
+        self.assertEqual(execute(full).result, 'BAD_LINE_COUNT')
+        self.assertEqual(execute(p.command(p.PLACE, line_count=1)).result, 'BAD_LENGTH')
+        placed = p.make_id(p.route('apple'), shop.Welcome().time_ms)
+        self.assertEqual(execute(p.place(placed, [('apple', 1, 2)])).result, 'OK')
+        self.assertTrue(p.Answer(shop.Execute(command=p.place(placed, [('apple', 1, 2)])).answer).repeated)
+        self.audit_clean(engine)
+
 
 if __name__ == '__main__':
     harness.main()
