@@ -26,7 +26,8 @@ int hf_device_parse(const char *address, struct hf_device *out);
 bool hf_device_key(const char *key, char *value, struct hf_device *out);
 /* What name and keys together mean, once all keys were taken; false when the name has no room for it. The memif that makes the ring (not
  * role=server) gets places as long as a packet, unless bsize= says how long: DPDK 22.11 leaves the mark of a packet in several places on
- * the first of them, and who reads the ring then takes the next packets for more of a short one, beyond the last that is there. */
+ * the first of them, and who reads the ring then takes the next packets for more of a short one, beyond the last that is there. A memif is
+ * unsummed but for offload=no. */
 bool hf_device_settle(struct hf_device *out);
 /* IPv6, or IPv4 as ::ffff:a.b.c.d. */
 bool hf_device_address(const char *text, uint8_t out[16]);

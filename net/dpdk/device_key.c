@@ -97,8 +97,10 @@ bool hf_device_settle(struct hf_device *out)
     enum { MEMIF_PLACE_BYTES = 2048, LINE_BYTES = 64 };
     uint32_t packet_bytes = (HF_IP_HEAD_BYTES_MAX + out->ip.mtu + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
     size_t length = strlen(out->name), room = sizeof out->name - length;
-    if (strncmp(out->name, "net_memif", strlen("net_memif")) != 0 || packet_bytes <= MEMIF_PLACE_BYTES ||
-        strstr(out->name, ",role=server") || strstr(out->name, ",role=master") || strstr(out->name, ",bsize="))
+    bool memif = strncmp(out->name, "net_memif", strlen("net_memif")) == 0;
+    out->ip.unsummed = memif && !out->no_offload;
+    if (!memif || packet_bytes <= MEMIF_PLACE_BYTES || strstr(out->name, ",role=server") || strstr(out->name, ",role=master") ||
+        strstr(out->name, ",bsize="))
         return true;
     return (size_t)snprintf(out->name + length, room, ",bsize=%u", packet_bytes) < room;
 }

@@ -32,6 +32,7 @@ struct hf_ip_options {
     uint16_t port;      /* of UDP, host order */
     uint16_t port_last; /* all from port to this one are ours; 0: port alone */
     uint32_t mtu;       /* bytes of an IP packet */
+    bool unsummed;      /* what leaves by IPv4 has no UDP checksum, as RFC 768 allows: the link is memory */
     struct hf_ip_own own[HF_IP_ADDRESSES_MAX];
     unsigned own_count;
     uint8_t gateways[2][16]; /* of IPv4, of IPv6; zeros: none */
@@ -82,7 +83,8 @@ uint32_t hf_ip_head_bytes(const struct hf_ip *ip, const struct hf_peer *to);
 /* False, and counted, when it cannot be sent: no neighbour, or too long. Ask hf_ip_ask() after it. Its port is options.port; who has
  * several writes another one, big-endian, 8 bytes before the end. */
 bool hf_ip_head(struct hf_ip *ip, uint64_t now_ns, const struct hf_peer *to, uint32_t payload_bytes, uint8_t *head);
-/* Fills in the checksums of a packet made by hf_ip_head(); `offload`: only what a device wants to find there. */
+/* Fills in the checksums of a packet made by hf_ip_head(); `offload`: only what a device wants to find there. Where the
+ * options say `unsummed`, a datagram over IPv4 stays without one of its own: every frame has a CRC-32C. */
 void hf_ip_seal(const struct hf_ip *ip, uint8_t *packet, bool offload);
 
 /* The bytes of a packet that asks for the next hop of what was to be sent last, 0: none. */

@@ -130,6 +130,8 @@ void hf_ip_seal(const struct hf_ip *ip, uint8_t *packet, bool offload)
     }
     if (!six)
         hf_put16(header + 10, (uint16_t)~hf_sum_fold(hf_sum(header, HF_IP4_BYTES, 0)));
+    if (!six && ip->options.unsummed)
+        return;
     uint16_t sum = (uint16_t)~hf_sum_fold(hf_sum(udp, bytes, pseudo));
     hf_put16(udp + 6, sum ? sum : 0xffff);
 }

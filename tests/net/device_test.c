@@ -44,7 +44,7 @@ static void what_is_left_out_has_its_usual_value(void **state)
     assert_int_equal(device.ip.own[0].prefix, 128);
 }
 
-static void a_memif_that_makes_the_ring_makes_its_places_as_long_as_a_packet(void **state)
+static void a_memif_has_no_sums_and_where_it_makes_the_ring_places_as_long_as_a_packet(void **state)
 {
     static const char keys[] = "?ip=10.0.0.1/8&port=1&mtu=9000";
     static const struct {
@@ -65,9 +65,12 @@ static void a_memif_that_makes_the_ring_makes_its_places_as_long_as_a_packet(voi
         snprintf(address, sizeof address, "dpdk://%s%s", cases[i].given, keys);
         assert_int_equal(hf_device_parse(address, &device), 0);
         assert_string_equal(device.name, cases[i].taken);
+        assert_int_equal(device.ip.unsummed, i < 6);
     }
     assert_int_equal(hf_device_parse("dpdk://net_memif0?ip=10.0.0.1/8&port=1", &device), 0);
     assert_string_equal(device.name, "net_memif0");
+    assert_int_equal(hf_device_parse("dpdk://net_memif0?ip=10.0.0.1/8&port=1&offload=no", &device), 0);
+    assert_false(device.ip.unsummed);
 }
 
 static void a_memif_name_without_room_for_its_size_is_refused(void **state)
@@ -122,7 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_in_an_address_is_taken),
         cmocka_unit_test(what_is_left_out_has_its_usual_value),
-        cmocka_unit_test(a_memif_that_makes_the_ring_makes_its_places_as_long_as_a_packet),
+        cmocka_unit_test(a_memif_has_no_sums_and_where_it_makes_the_ring_places_as_long_as_a_packet),
         cmocka_unit_test(a_memif_name_without_room_for_its_size_is_refused),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };

@@ -504,6 +504,25 @@ static void a_datagram_goes_back_the_way_one_came_and_its_sums_hold(void **state
     assert_int_equal(f->ip.status.too_long, 1);
 }
 
+static void a_link_of_memory_leaves_the_sum_of_udp_out_where_ipv4_allows_it(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_peer four = peer_four(f);
+    uint8_t out[128];
+    f->ip.options.unsummed = true;
+    assert_true(hf_ip_head(&f->ip, f->now_ns, &four, 3, out));
+    memcpy(out + 42, "abc", 3);
+    hf_ip_seal(&f->ip, out, false);
+    assert_int_equal(sum_of(out + 14, 20, 0), 0);
+    assert_int_equal(get(out + 40), 0);
+    make_udp6(f);
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    assert_true(hf_ip_head(&f->ip, f->now_ns, &f->taken.from, 3, out));
+    memcpy(out + 62, "abc", 3);
+    hf_ip_seal(&f->ip, out, false);
+    assert_int_equal(sum_of(out + 54, 11, pseudo_six(out + 14, 11)), 0);
+}
+
 static void a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers(void **state)
 {
     struct fixture *f = *state;
@@ -664,6 +683,7 @@ int main(void)
         TEST(what_is_for_others_is_dropped),
         TEST(a_vlan_is_only_its_own),
         TEST(a_datagram_goes_back_the_way_one_came_and_its_sums_hold),
+        TEST(a_link_of_memory_leaves_the_sum_of_udp_out_where_ipv4_allows_it),
         TEST(a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers),
         TEST(spoofed_sources_do_not_make_it_flood_the_link_with_questions),
         TEST(an_answer_that_nobody_asked_for_teaches_nothing),
