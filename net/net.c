@@ -408,11 +408,13 @@ unsigned hf_net_receive(struct hf_net *net, uint64_t now_ns, bool accept, uint16
         net->sweep_ns = now_ns + HF_NET_SWEEP_NS;
         hf_net_sweep(net);
     }
-    /* A transport that always has more must not keep the others from theirs. */
-    if (net->event.bytes == 0)
-        net->turn = net->transport_count > 1 ? (net->turn + 1) % net->transport_count : 0;
+    bool turned = false;
     for (unsigned events = 0; events < HF_NET_EVENTS_MAX && intake.count < max; events++) {
         if (net->event.bytes == 0) {
+            /* A transport that always has more must not keep the others from theirs, even if each call ends within an event of it. */
+            if (!turned)
+                net->turn = net->transport_count > 1 ? (net->turn + 1) % net->transport_count : 0;
+            turned = true;
             if (!hf_net_next_event(net))
                 break;
             net->status.bytes_in += net->event.bytes;

@@ -321,6 +321,38 @@ static void a_flood_of_datagrams_leaves_other_transports_their_turn(void **state
     client_close(&beside);
 }
 
+/* More requests come by the other transport than a turn takes, and every turn ends within its bytes: datagrams are served all the same. */
+static void a_flood_by_a_stream_leaves_datagrams_their_turn(void **state)
+{
+    (void)state;
+    static const char *const listen[] = {"udp://127.0.0.1:0", "loopback://net_test"};
+    static struct test_client beside;
+    open_port_at(listen, 2);
+    open_peer(&peer, 7);
+    memset(&beside, 0, sizeof beside);
+    beside.pipe = hf_loopback_connect("net_test");
+    beside.open = true;
+    assert_non_null(beside.pipe);
+    client_hello(&beside, &port, 0, 1024);
+    uint64_t number = 0;
+    bool served = false;
+    for (unsigned turns = 0; turns < 200 && !served; turns++) {
+        if (turns == 5)
+            give_hello(&peer, 0, 0, 16, HF_HELLO_DATAGRAM_BYTES_MIN);
+        for (unsigned i = 0; i < (turns == 0 ? 100 : 64); i++) {
+            /* One is longer, so that no turn ends where one of the transport's chunks does. */
+            uint32_t bytes = make_request(out, beside.session, ++number, turns + i == 0 ? 2 : 1);
+            assert_int_equal(hf_loopback_push(beside.pipe, out, bytes), bytes);
+        }
+        port_turn(&port);
+        while (hf_loopback_pull(beside.pipe, in, sizeof in) > 0)
+            continue;
+        served = port_status(&port).addresses_asked == 1;
+    }
+    assert_true(served);
+    client_close(&beside);
+}
+
 static void what_the_socket_had_no_room_for_is_counted(void **state)
 {
     (void)state;
@@ -996,6 +1028,7 @@ int main(void)
         OVER_UDP(a_flood_of_hellos_takes_no_room),
         OVER_UDP(a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns),
         OVER_UDP(a_flood_of_datagrams_leaves_other_transports_their_turn),
+        OVER_UDP(a_flood_by_a_stream_leaves_datagrams_their_turn),
         OVER_UDP(what_the_socket_had_no_room_for_is_counted),
         OVER_UDP(a_cookie_serves_its_own_address_for_a_while),
         OVER_UDP(copies_of_a_hello_open_one_session),
