@@ -24,7 +24,7 @@ static void defined(struct hf_run *run)
 static uint32_t sku_make(struct hf_run *run, const struct hf_sku *sku)
 {
     struct hf_partition *p = run->home;
-    uint32_t slot = hf_pool_take(&p->skus);
+    uint32_t slot = hf_pool_take(&p->skus, run->step->quota);
     *hf_sku_at(p, slot) = (struct hf_sku_row){.sku = *sku};
     hf_index_insert(&p->sku_index, hf_hash_words(run->engine, sku->word[0], sku->word[1]), slot);
     run->step->quota->left[HF_TABLE_SKUS]--;

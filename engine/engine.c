@@ -4,34 +4,41 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+_Static_assert((2 << 20) % sizeof(struct hf_order) == 0 && (2 << 20) % sizeof(struct hf_line_row) == 0, "a huge page holds whole rows");
+
 enum { PAGE = 4096, HUGE_PARTITIONS_MAX = 512 };
 #define HUGE_PAGE  (2ull << 20)
 #define MEMORY_MAX (1ull << 46)
 #define ROWS_MAX   ((1ull << 31) - 2)
+#define SPARE_MAX  (32ull << 30) /* each of its pages that moves costs up to two mappings */
 
-/* One table of a partition: where its parts stand in struct hf_partition, and what a row takes. */
+/* One table of a partition: where its parts stand in struct hf_partition, what a row takes, and how partitions use it: all alike, some far
+ * more than others (orders lie where their first SKU does), or so little that memory comes with the first touch. */
 struct table_form {
     const char *name;
     unsigned table; /* whose count bounds it */
     uint32_t row_bytes;
     size_t pool_at, index_at, timers_at;
     size_t link_at;
+    enum { EVEN, UNEVEN, RARE } use;
 };
 
 #define NO_PART  SIZE_MAX
 #define AT(part) offsetof(struct hf_partition, part)
 
 static const struct table_form forms[] = {
-    {"skus", HF_TABLE_SKUS, sizeof(struct hf_sku_row), AT(skus), AT(sku_index), NO_PART, 0},
-    {"cells", HF_TABLE_CELLS, sizeof(struct hf_cell), AT(cells), AT(cell_index), NO_PART, 0},
-    {"orders", HF_TABLE_ORDERS, sizeof(struct hf_order), AT(orders), AT(order_index), AT(order_timers), offsetof(struct hf_order, timer)},
-    {"order_sides", HF_TABLE_ORDERS, sizeof(struct hf_order_side), AT(sides), NO_PART, NO_PART, 0},
-    {"lines", HF_TABLE_LINES, sizeof(struct hf_line_row), AT(lines), NO_PART, NO_PART, 0},
+    {"skus", HF_TABLE_SKUS, sizeof(struct hf_sku_row), AT(skus), AT(sku_index), NO_PART, 0, EVEN},
+    {"cells", HF_TABLE_CELLS, sizeof(struct hf_cell), AT(cells), AT(cell_index), NO_PART, 0, EVEN},
+    {"orders", HF_TABLE_ORDERS, sizeof(struct hf_order), AT(orders), AT(order_index), AT(order_timers), offsetof(struct hf_order, timer),
+     UNEVEN},
+    {"order_sides", HF_TABLE_ORDERS, sizeof(struct hf_order_side), AT(sides), NO_PART, NO_PART, 0, RARE},
+    {"lines", HF_TABLE_LINES, sizeof(struct hf_line_row), AT(lines), NO_PART, NO_PART, 0, UNEVEN},
     {"command_ids", HF_TABLE_COMMAND_IDS, sizeof(struct hf_remembered), AT(remembered), AT(remembered_index), AT(remembered_timers),
-     offsetof(struct hf_remembered, timer)},
-    {"limits", HF_TABLE_LIMITS, sizeof(struct hf_limit), AT(limits), AT(limit_index), AT(limit_timers), offsetof(struct hf_limit, timer)},
+     offsetof(struct hf_remembered, timer), EVEN},
+    {"limits", HF_TABLE_LIMITS, sizeof(struct hf_limit), AT(limits), AT(limit_index), AT(limit_timers), offsetof(struct hf_limit, timer),
+     RARE},
     {"request_keys", HF_TABLE_REQUEST_KEYS, sizeof(struct hf_key_row), AT(keys), AT(key_index), AT(key_timers),
-     offsetof(struct hf_key_row, timer)},
+     offsetof(struct hf_key_row, timer), RARE},
 };
 enum { FORMS = sizeof forms / sizeof forms[0] };
 
@@ -58,6 +65,21 @@ static uint64_t share_of(const struct hf_engine_options *options, unsigned table
     return share < rows ? share : rows;
 }
 
+static uint64_t up_to_huge_page(uint64_t bytes)
+{
+    return (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+}
+
+/* As much as all rows take of the tables that partitions may outgrow. */
+static uint64_t spare_bytes_of(const struct hf_engine_options *options)
+{
+    uint64_t bytes = 0;
+    for (unsigned f = 0; f < FORMS && options->prefault && options->partitions <= HUGE_PARTITIONS_MAX; f++)
+        if (forms[f].use == UNEVEN)
+            bytes += up_to_huge_page(rows_max_of(options, forms[f].table) * forms[f].row_bytes);
+    return bytes < SPARE_MAX ? bytes : SPARE_MAX;
+}
+
 static uint32_t buckets_first_of(const struct hf_engine_options *options, unsigned table)
 {
     uint32_t buckets = PAGE / sizeof(struct hf_index_bucket);
@@ -78,14 +100,14 @@ struct carver {
 static void *carve(struct carver *carver, uint64_t bytes, uint64_t touched)
 {
     uint64_t from = carver->at;
-    carver->at += (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    carver->at += up_to_huge_page(bytes);
     if (!carver->base)
         return NULL;
     uint8_t *start = carver->base + from;
     if (carver->huge && bytes > 2 * HUGE_PAGE)
         (void)madvise(start + HUGE_PAGE, carver->at - from - HUGE_PAGE, MADV_HUGEPAGE);
     if (carver->prefault && touched > 0) {
-        touched = (touched + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+        touched = up_to_huge_page(touched);
         (void)madvise(start, touched, MADV_HUGEPAGE);
         if (madvise(start, touched, MADV_POPULATE_WRITE) != 0)
             carver->failed = true;
@@ -106,22 +128,33 @@ static void align_carver(struct carver *carver, uint64_t to)
     carver->at = (carver->at + to - 1) & ~(to - 1);
 }
 
+static void carve_rows(struct carver *carver, const struct hf_engine_options *options, const struct table_form *form, struct hf_pool *pool)
+{
+    uint64_t rows = rows_max_of(options, form->table), touched = 0;
+    bool outgrows = form->use == UNEVEN && spare_bytes_of(options) > 0;
+    if (form->use != RARE)
+        touched = (outgrows ? rows / options->partitions / 2 : share_of(options, form->table)) + 1;
+    pool->rows = carve(carver, (rows + 1) * form->row_bytes, touched * form->row_bytes);
+    pool->row_bytes = form->row_bytes;
+    pool->rows_max = pool->backed = (uint32_t)rows;
+    uint64_t backed = up_to_huge_page(touched * form->row_bytes) / form->row_bytes - 1;
+    if (outgrows && backed < rows)
+        pool->backed = (uint32_t)backed;
+}
+
 static void carve_table(struct carver *carver, const struct hf_engine_options *options, const struct table_form *form,
                         struct hf_partition *p)
 {
-    uint64_t rows = rows_max_of(options, form->table), share = share_of(options, form->table);
-    struct hf_pool pool = {.row_bytes = form->row_bytes, .rows_max = (uint32_t)rows};
-    /* What has no even use of its own, like sides, lines and counters, is left to the first touch. */
-    bool hot = form->table != HF_TABLE_LINES && form->table != HF_TABLE_LIMITS && form->table != HF_TABLE_REQUEST_KEYS &&
-               form->index_at != NO_PART;
-    pool.rows = carve(carver, (rows + 1) * form->row_bytes, hot ? (share + 1) * form->row_bytes : 0);
+    uint64_t rows = rows_max_of(options, form->table);
+    struct hf_pool pool = {0};
+    carve_rows(carver, options, form, &pool);
     pool.free = carve(carver, rows * sizeof *pool.free, 0);
     if (p)
         *(struct hf_pool *)(void *)((uint8_t *)p + form->pool_at) = pool;
     if (form->index_at != NO_PART) {
         uint32_t first = buckets_first_of(options, form->table);
         void *buckets = carve(carver, hf_index_buckets_max(rows, first) * sizeof(struct hf_index_bucket),
-                              hot ? first * sizeof(struct hf_index_bucket) : 0);
+                              form->use == RARE ? 0 : first * sizeof(struct hf_index_bucket));
         void *overflow = carve(carver, hf_index_overflow_max(rows) * sizeof(struct hf_index_bucket), 0);
         if (p)
             hf_index_init((struct hf_index *)(void *)((uint8_t *)p + form->index_at), buckets, overflow, first);
@@ -169,6 +202,44 @@ static void carve_all(struct carver *carver, const struct hf_engine_options *opt
     for (uint32_t i = 0; i < options->partitions && carver->at < MEMORY_MAX; i++)
         for (unsigned f = 0; f < FORMS; f++)
             carve_table(carver, options, &forms[f], engine ? &partitions[i] : NULL);
+    uint64_t spare_bytes = spare_bytes_of(options);
+    uint8_t *spare = spare_bytes > 0 ? carve(carver, spare_bytes, spare_bytes) : NULL;
+    if (engine)
+        engine->spare = (struct hf_spare){spare, spare_bytes};
+}
+
+struct hf_spare hf_engine_spare(const struct hf_engine *engine)
+{
+    return engine->spare;
+}
+
+struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned parts)
+{
+    uint64_t bytes = spare.bytes / parts & ~(HUGE_PAGE - 1);
+    return (struct hf_spare){bytes > 0 ? spare.at + part * bytes : NULL, bytes};
+}
+
+/* Memory that was touched takes the place of address space that was not: cheaper than a first touch, for which the system clears a page and
+ * its host may have to find one. mremap(2). */
+static void move_huge_page(uint8_t *to, uint8_t *from)
+{
+    if (mremap(from, HUGE_PAGE, HUGE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+        return;
+    /* Some failures leave a hole. */
+    void *fresh = mmap(to, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    assert(fresh == to);
+}
+
+void hf_pool_outgrown(struct hf_pool *pool, struct hf_spare *spare)
+{
+    assert(pool->used < pool->rows_max);
+    if (spare->bytes >= HUGE_PAGE) {
+        move_huge_page(pool->rows + (pool->backed + 1ull) * pool->row_bytes, spare->at);
+        spare->at += HUGE_PAGE;
+        spare->bytes -= HUGE_PAGE;
+    }
+    uint64_t backed = pool->backed + HUGE_PAGE / pool->row_bytes;
+    pool->backed = (uint32_t)(backed < pool->rows_max ? backed : pool->rows_max);
 }
 
 static bool options_sound(const struct hf_engine_options *options)

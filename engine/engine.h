@@ -22,8 +22,10 @@ struct hf_engine_options {
     uint64_t skus_max, cells_max, orders_max, lines_max, command_ids_max, limits_max; /* of the node */
     uint64_t request_keys_max; /* of the node; 0: none, and every write with a key is FULL */
     uint64_t retention_ns;     /* how long a finished order or a command id is remembered: only used to time when to look at it again */
-    bool prefault;             /* touch an even share of every table now, with huge pages where the system has them */
-    uint64_t key[2];           /* random per start: keys the table hashes */
+    /* Touch memory now, with huge pages where the system has them: an even share of every table for each partition, and as much of the
+     * tables whose use may be uneven for those that outgrow it. */
+    bool prefault;
+    uint64_t key[2]; /* random per start: keys the table hashes */
 };
 
 /* Reserves everything. 0, HF_E_USAGE (a size of 0 or beyond 2^31 rows) or HF_E_MEMORY. */
@@ -44,11 +46,23 @@ struct hf_engine_size {
 unsigned hf_engine_sizes(const struct hf_engine *engine, const struct hf_engine_options *options, struct hf_engine_size *rows,
                          unsigned max);
 
+/* Memory that was touched at start and belongs to no partition yet. */
+struct hf_spare {
+    uint8_t *at;
+    uint64_t bytes;
+};
+
 /* What one stepping thread may still take from each table, by enum hf_table. Steps count down and freed rows count up; the shell moves
  * amounts between a quota and the node's totals. */
 struct hf_quota {
     int64_t left[HF_TABLE_COUNT];
+    struct hf_spare spare;
 };
+
+/* All of it, for the quota of the one thread that replays; what is left then is dealt out in `parts` equal parts, one a stepping thread.
+ * Empty without prefaulting. */
+struct hf_spare hf_engine_spare(const struct hf_engine *engine);
+struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned parts);
 
 /* What hashing a command gives, kept with it so that it is done once. `plain`: a place of one line whose id is routed right; only then the
  * rest means something. All zero: nothing is known, everything is hashed again. */

@@ -144,6 +144,7 @@ struct hf_pool {
     uint32_t *free; /* slots given back, last in first out */
     uint32_t used, free_count;
     uint32_t row_bytes, rows_max;
+    uint32_t backed; /* rows up to here have their memory, or get it by being touched */
 };
 
 struct hf_partition {
@@ -178,13 +179,18 @@ struct hf_engine {
     struct hf_engine_options options;
     uint8_t *memory;
     size_t memory_bytes;
+    struct hf_spare spare;
 };
 
-static inline uint32_t hf_pool_take(struct hf_pool *pool)
+/* Some rows more are backed: by memory out of `spare` while it lasts, else by their first touch. */
+void hf_pool_outgrown(struct hf_pool *pool, struct hf_spare *spare);
+
+static inline uint32_t hf_pool_take(struct hf_pool *pool, struct hf_quota *quota)
 {
     if (pool->free_count > 0)
         return pool->free[--pool->free_count];
-    assert(pool->used < pool->rows_max);
+    if (__builtin_expect(pool->used == pool->backed, 0))
+        hf_pool_outgrown(pool, &quota->spare);
     return ++pool->used;
 }
 

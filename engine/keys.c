@@ -98,7 +98,7 @@ static void keep(struct hf_run *run, struct hf_partition *p, uint32_t slot, cons
 {
     const struct hf_command *command = run->command;
     if (slot == 0) {
-        slot = hf_pool_take(&p->keys);
+        slot = hf_pool_take(&p->keys, run->step->quota);
         *hf_key_at(p, slot) = (struct hf_key_row){.key = *key};
         hf_index_insert(&p->key_index, key_hash(run->engine, key), slot);
         run->step->quota->left[HF_TABLE_REQUEST_KEYS]--;

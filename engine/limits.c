@@ -57,7 +57,7 @@ uint32_t hf_limit_count(struct hf_engine *engine, struct hf_partition *p, uint64
     uint32_t slot = hf_limit_find(engine, p, customer, sku_slot);
     struct hf_window window = hf_limit_window(hf_sku_at(p, sku_slot), now_ns);
     if (slot == 0) {
-        slot = hf_pool_take(&p->limits);
+        slot = hf_pool_take(&p->limits, quota);
         *hf_limit_at(p, slot) = (struct hf_limit){.customer = customer, .sku_slot = sku_slot};
         hf_index_insert(&p->limit_index, limit_hash(engine, customer, sku_slot), slot);
         quota->left[HF_TABLE_LIMITS]--;

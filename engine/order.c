@@ -285,10 +285,11 @@ static void history_prune(struct hf_run *run, struct hf_order_side *side)
     }
 }
 
-static struct hf_order_side *side_of(struct hf_partition *home, struct hf_order *order)
+static struct hf_order_side *side_of(struct hf_run *run, struct hf_order *order)
 {
+    struct hf_partition *home = run->home;
     if (order->side == 0) {
-        order->side = hf_pool_take(&home->sides);
+        order->side = hf_pool_take(&home->sides, run->step->quota);
         memset(hf_side_at(home, order->side), 0, sizeof(struct hf_order_side));
     }
     return hf_side_at(home, order->side);
@@ -298,7 +299,7 @@ static void history_add(struct hf_run *run, struct hf_order_side *side, unsigned
 {
     struct hf_partition *home = run->home;
     history_prune(run, side);
-    uint32_t slot = hf_pool_take(&home->remembered);
+    uint32_t slot = hf_pool_take(&home->remembered, run->step->quota);
     *hf_remembered_at(home, slot) = (struct hf_remembered){.id = run->command->id,
                                                            .digest = run->digest,
                                                            .value = value,
@@ -424,7 +425,7 @@ static void change_states(struct hf_order *order, const struct transition *t, ui
 static void execute(struct hf_run *run, uint32_t slot, struct hf_order *order, const struct transition *t)
 {
     const struct hf_command *command = run->command;
-    struct hf_order_side *side = side_of(run->home, order);
+    struct hf_order_side *side = side_of(run, order);
     unsigned touches = 0, result = t == &stock_lost ? HF_STOCK_LOST : HF_OK;
     if (t->move != HF_MOVE_NONE) {
         hf_order_move(run, order, t->move);

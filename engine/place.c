@@ -184,7 +184,7 @@ static void add_lines(struct hf_run *run, const struct basket *basket, struct hf
     struct hf_partition *home = run->home;
     uint32_t *link = &order->lines;
     for (unsigned i = 1; i < basket->count; i++) {
-        uint32_t slot = hf_pool_take(&home->lines);
+        uint32_t slot = hf_pool_take(&home->lines, run->step->quota);
         struct hf_line_row *row = hf_line_at(home, slot);
         memset(row, 0, sizeof *row);
         row->line = order_line(&basket->lines[i], &basket->wants[i]);
@@ -216,7 +216,7 @@ static void open_order(struct hf_run *run, const struct basket *basket, uint32_t
 {
     const struct hf_command *command = run->command;
     struct hf_partition *home = run->home;
-    uint32_t slot = hf_pool_take(&home->orders);
+    uint32_t slot = hf_pool_take(&home->orders, run->step->quota);
     struct hf_order *order = hf_order_at(home, slot);
     /* Every field is named: what is left out would be cleared first, by a slower way. */
     *order = (struct hf_order){.id = command->id,

@@ -92,7 +92,7 @@ bool hf_place_plain(struct hf_engine *engine, struct hf_step *step)
     uint64_t now_ns = hf_later(step->now_ns, home->last_ns);
     cell->reserved += (int32_t)line->quantity;
     hf_cell_stamp(cell, true);
-    uint32_t slot = hf_pool_take(&home->orders);
+    uint32_t slot = hf_pool_take(&home->orders, step->quota);
     struct hf_order *order = hf_order_at(home, slot);
     write_order(order, command, now_ns, hint->partition, cell_slot);
     hf_index_insert(&home->order_index, hint->id_hash, slot);

@@ -157,7 +157,7 @@ static uint64_t remembered_look_ns(const struct hf_engine *engine, const struct 
 void hf_command_remember(struct hf_run *run, unsigned result, uint64_t value)
 {
     struct hf_partition *p = run->home;
-    uint32_t slot = hf_pool_take(&p->remembered);
+    uint32_t slot = hf_pool_take(&p->remembered, run->step->quota);
     struct hf_remembered *known = hf_remembered_at(p, slot);
     *known = (struct hf_remembered){
         .id = run->command->id, .digest = run->digest, .value = value, .opcode = run->command->opcode, .result = (uint16_t)result};

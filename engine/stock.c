@@ -14,7 +14,7 @@ struct hf_cell *hf_cell_make(struct hf_engine *engine, struct hf_partition *p, c
                              uint32_t location, struct hf_quota *quota)
 {
     struct hf_sku_row *row = hf_sku_at(p, sku_slot);
-    uint32_t slot = hf_pool_take(&p->cells);
+    uint32_t slot = hf_pool_take(&p->cells, quota);
     struct hf_cell *cell = hf_cell_at(p, slot);
     *cell = (struct hf_cell){.sku = *sku,
                              .location = location,
@@ -123,7 +123,7 @@ static void follow_source(struct hf_run *run, struct hf_cell *cell)
 {
     const struct hf_command *command = run->command;
     if (cell->side == 0) {
-        cell->side = hf_pool_take(&run->home->lines);
+        cell->side = hf_pool_take(&run->home->lines, run->step->quota);
         run->step->quota->left[HF_TABLE_LINES]--;
     }
     *hf_source_at(run->home, cell->side) = (struct hf_source_row){.source = command->body.stock.source,

@@ -134,7 +134,10 @@ int hf_node_make_executor(struct hf_node *node, unsigned taker, struct hf_execut
         .find_rows = hf_node_find_rows,
         .context = node,
     };
-    return hf_executor_create(&options, out);
+    int code = hf_executor_create(&options, out);
+    if (code == 0 && taker < node->shard_count)
+        (*out)->quota.spare = hf_spare_part(node->spare, taker, node->shard_count);
+    return code;
 }
 
 static int open_log(struct hf_node *node, char *error, size_t error_bytes)
@@ -198,12 +201,14 @@ static int recover(struct hf_node *node, char *error, size_t error_bytes)
     struct hf_quota quota;
     struct hf_replay_result replay = {0};
     hf_replay_quotas(sizes, &quota, 1);
+    quota.spare = hf_engine_spare(node->engine);
     code = hf_replay_run(node->log, node->engine, &quota, 1, UINT64_MAX, &replay);
     if (code != 0)
         return fail(code, error, error_bytes, "%s", replay.error[0] ? replay.error : hf_log_error(node->log));
     node->info = replay.info;
     node->replay_ns = replay.time_ns;
     fill_pools(node, &quota);
+    node->spare = quota.spare;
 
     node->words = hf_memory_zeroed(node->partitions * sizeof *node->words);
     if (!node->words)

@@ -40,6 +40,7 @@ struct hf_node {
     struct hf_server_options options;
     struct hf_engine *engine;
     struct hf_engine_options sizes;
+    struct hf_spare spare; /* what the replay left of it, dealt out to the shards */
     struct hf_log *log;
     struct hf_log_buffer *buffer;
     struct hf_word *words;

@@ -54,9 +54,11 @@ void hf_replay_quotas(const struct hf_engine_options *options, struct hf_quota *
         [HF_TABLE_LOCATIONS] = LOCATIONS_MAX,
         [HF_TABLE_REQUEST_KEYS] = options->request_keys_max,
     };
-    for (unsigned shard = 0; shard < shards; shard++)
+    for (unsigned shard = 0; shard < shards; shard++) {
+        quotas[shard].spare = (struct hf_spare){0};
         for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
             quotas[shard].left[table] = (int64_t)(rows[table] / shards + (shard == 0 ? rows[table] % shards : 0));
+    }
 }
 
 /* Moves what the other shards have left of a table to one of them; whether that was anything. */
@@ -276,7 +278,7 @@ int hf_replay_run(struct hf_log *log, struct hf_engine *engine, struct hf_quota 
 {
     struct hf_replay *replay;
     struct hf_log_info info = {0};
-    struct hf_quota given = {{0}};
+    struct hf_quota given = {0};
     for (unsigned shard = 0; shard < shards; shard++)
         for (unsigned table = 0; table < HF_TABLE_COUNT; table++)
             given.left[table] += quotas[shard].left[table];

@@ -236,6 +236,25 @@ static void prefaulted_tables_behave_the_same(void **state)
     done(kit);
 }
 
+/* All orders in one partition of four: most of them lie in memory that was spare at first. */
+static void a_partition_that_outgrows_its_share_takes_spare_memory(void **state)
+{
+    (void)state;
+    enum { ORDERS = 60000 };
+    struct hf_engine_options options = kit_options(4, ORDERS);
+    options.prefault = true;
+    struct kit *kit = kit_new(&options);
+    kit->quota.spare = hf_spare_part(hf_engine_spare(kit->engine), 0, 2);
+    struct hf_spare other = hf_spare_part(hf_engine_spare(kit->engine), 1, 2), before = kit->quota.spare;
+    assert_true(before.bytes > 0 && before.bytes == other.bytes && other.at == before.at + before.bytes);
+    kit_stock(kit, 1, ORDERS);
+    for (unsigned i = 0; i < ORDERS; i++)
+        assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 1, 1000), HF_OK);
+    assert_true(kit->quota.spare.bytes < before.bytes);
+    assert_ptr_equal(kit->quota.spare.at + kit->quota.spare.bytes, before.at + before.bytes);
+    done(kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +269,7 @@ int main(void)
         cmocka_unit_test(sizes_that_make_no_sense_are_refused),
         cmocka_unit_test(the_memory_sum_is_itemised_and_within_its_goals),
         cmocka_unit_test(prefaulted_tables_behave_the_same),
+        cmocka_unit_test(a_partition_that_outgrows_its_share_takes_spare_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
