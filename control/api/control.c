@@ -98,19 +98,25 @@ static struct hf_exchange_item *hf_control_item(struct hf_grpc_call *call, const
     return item;
 }
 
-/* Writes carry it into the log. More than one header of the name is none (W3C Trace Context, 3.2.2.5). */
-static void hf_control_trace(struct hf_grpc_call *call, const struct hf_verb *verb, struct hf_draft *draft)
+bool hf_call_traceparent(const struct hf_grpc_call *call, struct hf_grpc_bytes *out)
 {
-    struct hf_grpc_bytes name, value, found = {NULL, 0};
+    struct hf_grpc_bytes name, value;
     unsigned count = 0;
     for (unsigned i = 0; hf_grpc_metadata_at(call, i, &name, &value); i++) {
         if (name.length != strlen("traceparent") || memcmp(name.bytes, "traceparent", name.length) != 0)
             continue;
-        found = value;
+        *out = value;
         count++;
     }
-    if (count == 1 && !verb->bytes && hf_opcode_family(draft->command->opcode) <= HF_FAMILY_ORDER)
-        hf_draft_trace(draft, (const char *)found.bytes, found.length);
+    return count == 1;
+}
+
+/* Writes carry it into the log. */
+static void hf_control_trace(const struct hf_grpc_call *call, const struct hf_verb *verb, struct hf_draft *draft)
+{
+    struct hf_grpc_bytes value;
+    if (!verb->bytes && hf_opcode_family(draft->command->opcode) <= HF_FAMILY_ORDER && hf_call_traceparent(call, &value))
+        hf_draft_trace(draft, (const char *)value.bytes, value.length);
 }
 
 static void hf_control_message(struct hf_grpc_call *call, const ProtobufCMessage *message, void *context)

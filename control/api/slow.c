@@ -1,6 +1,6 @@
 #include "control/api/slow.h"
 
-#include "control/api/draft.h"
+#include "control/api/verbs.h"
 #include "wire/trace.h"
 
 enum { HF_SLOW_REPORTS_A_SECOND = 10, HF_SLOW_TRACE_ID_AT = 3, HF_SLOW_TRACE_ID_DIGITS = 32 };
@@ -13,12 +13,21 @@ static bool hf_slow_order(const struct hf_command *command, char out[HF_ID_TEXT_
     return about;
 }
 
-static bool hf_slow_trace(struct hf_grpc_call *call, char out[HF_SLOW_TRACE_ID_DIGITS + 1])
+/* A command that came as bytes may say more lines than it has; its answer then says so. */
+static bool hf_slow_sku(const struct hf_command *command, char out[HF_SKU_TEXT_BYTES])
+{
+    bool has = command->line_count > 0 && command->length >= sizeof *command + sizeof(struct hf_line);
+    if (has)
+        hf_sku_write(&hf_command_lines(command)->sku, out);
+    return has;
+}
+
+static bool hf_slow_trace(const struct hf_grpc_call *call, char out[HF_SLOW_TRACE_ID_DIGITS + 1])
 {
     struct hf_grpc_bytes value;
     uint8_t trace[HF_TRACE_BYTES];
     char text[HF_TRACE_TEXT_BYTES];
-    if (!hf_grpc_metadata(call, "traceparent", &value) || !hf_trace_read((const char *)value.bytes, value.length, trace))
+    if (!hf_call_traceparent(call, &value) || !hf_trace_read((const char *)value.bytes, value.length, trace))
         return false;
     hf_trace_write(trace, text);
     memcpy(out, text + HF_SLOW_TRACE_ID_AT, HF_SLOW_TRACE_ID_DIGITS);
@@ -41,15 +50,13 @@ static void hf_slow_report(struct hf_slow *slow, const struct hf_exchange_item *
     struct hf_slow_report report = {
         .method = hf_grpc_path(item->call),
         .order = hf_slow_order(item->command, order) ? order : NULL,
-        .sku = item->command->line_count > 0 ? sku : NULL,
+        .sku = hf_slow_sku(item->command, sku) ? sku : NULL,
         .trace = hf_slow_trace(item->call, trace) ? trace : NULL,
         .result = hf_result_name(item->answer->result),
         .total_ns = now_ns - item->asked_ns,
         .left = hf_grpc_ended(item->call),
         .suppressed = slow->unreported,
     };
-    if (report.sku)
-        hf_sku_write(&hf_command_lines(item->command)->sku, sku);
     report.queued_ns = hf_slow_span(&at, item->taken_ns);
     report.engine_ns = hf_slow_span(&at, item->stepped_ns);
     report.durable_ns = hf_slow_span(&at, item->given_ns);

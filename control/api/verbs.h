@@ -34,6 +34,8 @@ char *hf_answer_sku(struct hf_grpc_call *call, const struct hf_sku *sku);
 char *hf_answer_text(struct hf_grpc_call *call, const void *bytes, size_t count);
 /* `count` messages of `bytes` each, and pointers to them as a repeated field has them. */
 void *hf_answer_rows(struct hf_grpc_call *call, size_t count, size_t bytes, void *pointers);
+/* Its header `traceparent`. False: none; more than one of the name count as none (W3C Trace Context, 3.2.2.5). */
+bool hf_call_traceparent(const struct hf_grpc_call *call, struct hf_grpc_bytes *out);
 /* The call's memory is used up. */
 void hf_answer_no_memory(struct hf_grpc_call *call);
 
