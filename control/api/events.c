@@ -1,6 +1,7 @@
 #include "control/api/events.h"
 
 #include "control/api/event_cache.h"
+#include "control/api/verbs.h"
 #include "control/grpc/loop.h"
 #include "control/grpc/status.h"
 #include "ring/atomics.h"
@@ -43,8 +44,8 @@ struct hf_follower {
     uint64_t term, position; /* behind what was told or left out */
     uint64_t asked_term;     /* of the cursor it came with; no record behind it is older */
     uint64_t told;           /* the last cursor it got */
-    uint64_t full_since_ns;
-    bool waits_memory; /* nobody says when there is some again */
+    uint64_t full_since_ns;  /* 0: it takes what it gets */
+    bool waits_memory;       /* nobody says when there is some again */
     struct hf_event_filter filter;
 };
 
@@ -335,58 +336,61 @@ static bool hf_events_room(struct hf_events *events, size_t bytes)
 }
 
 /* What the follower wants of a chunk, up to one message. */
-struct hf_piece {
+struct hf_follower_part {
     size_t bytes;
     unsigned events, looked;
     uint64_t term, position;
     bool no_memory;
 };
 
-static struct hf_piece hf_events_gather(struct hf_events *events, const struct hf_follower *follower, const struct hf_event_chunk *chunk)
+static struct hf_follower_part hf_events_gather(struct hf_events *events, const struct hf_follower *follower,
+                                                const struct hf_event_chunk *chunk)
 {
-    struct hf_piece piece = {.term = follower->term, .position = follower->position};
+    struct hf_follower_part part = {.term = follower->term, .position = follower->position};
     for (uint32_t i = hf_event_chunk_after(chunk, follower->position); i < chunk->count; i++) {
         const struct hf_event_entry *entry = &chunk->entries[i];
         if (hf_event_chunk_wanted(chunk, entry, &follower->filter)) {
-            if (piece.bytes > 0 && piece.bytes + entry->bytes > HF_EVENTS_MESSAGE_BYTES)
+            if (part.bytes > 0 && part.bytes + entry->bytes > HF_EVENTS_MESSAGE_BYTES)
                 break;
-            piece.no_memory = !hf_events_room(events, piece.bytes + entry->bytes + 2 * HF_CURSOR_TEXT_BYTES);
-            if (piece.no_memory)
+            part.no_memory = !hf_events_room(events, part.bytes + entry->bytes + 2 * HF_CURSOR_TEXT_BYTES);
+            if (part.no_memory)
                 break;
-            memcpy(events->message + piece.bytes, chunk->packed + entry->at, entry->bytes);
-            piece.bytes += entry->bytes;
-            piece.events++;
+            memcpy(events->message + part.bytes, chunk->packed + entry->at, entry->bytes);
+            part.bytes += entry->bytes;
+            part.events++;
         }
-        piece.looked++;
-        piece.term = entry->term;
-        piece.position = entry->end;
+        part.looked++;
+        part.term = entry->term;
+        part.position = entry->end;
     }
-    return piece;
+    return part;
 }
 
-/* Nothing more goes to it until it has taken something. */
+/* Nothing more goes to it until it has taken something, or there is memory; how often it was tried in vain does not count. */
 static void hf_follower_wait(struct hf_events *events, struct hf_follower *follower, bool memory)
 {
-    follower->full_since_ns = hf_grpc_loop_now_ns(events->loop);
+    if (follower->full_since_ns == 0)
+        follower->full_since_ns = hf_grpc_loop_now_ns(events->loop);
     follower->waits_memory = memory;
     hf_follower_join(follower, &events->full);
 }
 
-static void hf_follower_told(struct hf_events *events, struct hf_follower *follower, const struct hf_piece *piece)
+static void hf_follower_told(struct hf_events *events, struct hf_follower *follower, const struct hf_follower_part *part)
 {
-    follower->term = piece->term;
-    follower->position = follower->told = piece->position;
-    hf_events_bump(events, HF_EVENTS_TOLD, piece->events);
+    follower->term = part->term;
+    follower->position = follower->told = part->position;
+    follower->full_since_ns = 0;
+    hf_events_bump(events, HF_EVENTS_TOLD, part->events);
     hf_events_bump(events, HF_EVENTS_MESSAGES, 1);
     hf_follower_join(follower, &events->ready);
 }
 
-static void hf_follower_tell(struct hf_events *events, struct hf_follower *follower, struct hf_piece *piece)
+static void hf_follower_tell(struct hf_events *events, struct hf_follower *follower, struct hf_follower_part *part)
 {
-    size_t bytes = piece->bytes + hf_events_put_cursor(events->message + piece->bytes, piece->term, piece->position);
+    size_t bytes = part->bytes + hf_events_put_cursor(events->message + part->bytes, part->term, part->position);
     switch (hf_grpc_send_packed(follower->call, events->message, bytes)) {
     case 0:
-        hf_follower_told(events, follower, piece);
+        hf_follower_told(events, follower, part);
         break;
     case HF_GRPC_E_FULL:
         hf_follower_wait(events, follower, false);
@@ -432,17 +436,17 @@ static unsigned hf_follower_serve(struct hf_events *events, struct hf_follower *
         hf_follower_end(events, follower, HF_GRPC_OUT_OF_RANGE, "BEYOND_LOG", "the cursor is of another history than this log");
         return 0;
     }
-    struct hf_piece piece = hf_events_gather(events, follower, chunk);
-    if (piece.bytes > 0 || piece.position - follower->told > HF_EVENTS_TOLD_BYTES) {
-        hf_follower_tell(events, follower, &piece);
-    } else if (piece.no_memory) {
+    struct hf_follower_part part = hf_events_gather(events, follower, chunk);
+    if (part.bytes > 0 || part.position - follower->told > HF_EVENTS_TOLD_BYTES) {
+        hf_follower_tell(events, follower, &part);
+    } else if (part.no_memory) {
         hf_follower_wait(events, follower, true);
     } else {
-        follower->term = piece.term;
-        follower->position = piece.position;
+        follower->term = part.term;
+        follower->position = part.position;
         hf_follower_join(follower, &events->ready);
     }
-    return piece.looked;
+    return part.looked;
 }
 
 static void hf_events_turn(struct hf_grpc_task *task)
@@ -477,12 +481,8 @@ static void hf_events_check_full(struct hf_events *events)
             hf_follower_end(events, each, HF_GRPC_RESOURCE_EXHAUSTED, "SLOW_READER",
                             "too little was taken for too long; follow on from the cursor");
         } else if (each->waits_memory) {
-            uint64_t since = each->full_since_ns;
             hf_follower_join(each, &events->ready);
-            each->full_since_ns = since;
             hf_events_post_turn(events);
-        } else {
-            break; /* the rest has waited less */
         }
     }
 }
@@ -544,8 +544,7 @@ static bool hf_follower_place(struct hf_events *events, struct hf_grpc_call *cal
 
 static bool hf_events_greet(struct hf_events *events, struct hf_follower *follower)
 {
-    struct hf_piece nothing = {.term = follower->term, .position = follower->position};
-    follower->full_since_ns = 0;
+    struct hf_follower_part nothing = {.term = follower->term, .position = follower->position};
     hf_follower_tell(events, follower, &nothing);
     return follower->list != NULL;
 }
@@ -557,7 +556,10 @@ static void hf_events_message(struct hf_grpc_call *call, const ProtobufCMessage 
     struct hf_follower *follower = hf_grpc_alloc(call, sizeof *follower);
     if (!follower || events->follower_count == HF_FOLLOWERS_MAX) {
         hf_events_bump(events, HF_EVENTS_REFUSED, 1);
-        hf_events_finish(call, HF_GRPC_RESOURCE_EXHAUSTED, "TOO_MANY_FOLLOWERS", "try again when others have left", NULL);
+        if (!follower)
+            hf_answer_no_memory(call);
+        else
+            hf_events_finish(call, HF_GRPC_RESOURCE_EXHAUSTED, "TOO_MANY_FOLLOWERS", "try again when others have left", NULL);
         return;
     }
     if (hf_load_acquire_u32(&events->draining) != 0) {
@@ -585,6 +587,7 @@ static void hf_events_writable(struct hf_grpc_call *call, void *context)
     struct hf_events *events = context;
     struct hf_follower *follower = hf_grpc_user(call);
     if (follower && follower->list == &events->full) {
+        follower->full_since_ns = 0;
         hf_follower_join(follower, &events->ready);
         hf_events_post_turn(events);
     }
