@@ -37,10 +37,11 @@ def enter_namespace():
     os.execvp('unshare', ['unshare', '--net', *user, sys.executable, *sys.argv])
 
 
-def ping(address, *options, count=3):
-    """Fails unless each is answered, however slow the machine: of several sent at once ping gives up the last too soon."""
+def ping(address, *options, count=3, there=run):
+    """Fails unless so many are answered, one after the other. Each is sent again after a while: DPDK's tap can leave a packet lying until the
+    next one comes (packets_kit.NUDGE_S), and of several sent at once ping gives up the last too soon."""
     for _ in range(count):
-        run('ping', '-c', '1', '-W', str(WAIT_S // 2), *options, address)
+        there('ping', '-c', '1', '-i', '1', '-w', str(WAIT_S // 2), *options, address)
 
 
 class Bridge:
@@ -70,11 +71,12 @@ class Bridge:
             self.process.stdout.close()
 
 
-SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
 
 
 def send_sums(interface):
-    """Has an interface write the checksums of what leaves by it, which no wire will do for it."""
+    """Has an interface write the checksums of what leaves by it, which no wire will do for it: a packet between two ends of a veth has
+    none otherwise."""
     word = array.array('B', struct.pack('II', ETHTOOL_STXCSUM, 0))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack('16sP8x', interface.encode(), word.buffer_info()[0])

@@ -4,7 +4,6 @@ kind is in its own counter, nothing is answered that must not be, and nobody get
 import os
 import random
 import struct
-import time
 from collections import Counter
 
 from scapy.all import ARP, ICMP, IP, UDP, Dot1Q, Ether, rdpcap, wrpcap
@@ -17,7 +16,6 @@ from harness import EndTest, main, scaled
 from protocol import REFUSED, crc32c
 
 SEED = int(os.environ.get('HF_TEST_SEED', '20261124'))
-NUDGE_S = 5
 
 
 class Packets(EndTest):
@@ -25,7 +23,6 @@ class Packets(EndTest):
         Wire.quiet()
         self.link = link or Tap()
         self.link.before()
-        self.nudges = 0
         self.addCleanup(self.link_end, self.link)
         self.engine = self.start('--listen', f'dpdk://{self.link.needs}?{ADDRESSES}{more}', '--insecure-listen',
                                  data=os.path.join(self.directory, self.link.name))
@@ -46,20 +43,15 @@ class Packets(EndTest):
         # A shard that is busy with packets may be too late for one status.
         shard = self.eventually(lambda: (found := self.tool(self.engine, 'status')['shards'][0]) and 'net' in found and found, 'counts')
         found = Counter({**{name: shard['net'][name] for name in ('datagrams_in', *DATAGRAM_DROPS)}, **shard.get('packets', {})})
-        found.subtract({'in': self.nudges, 'not_ours': self.nudges})
+        found.subtract({'in': self.wire.nudges, 'not_ours': self.wire.nudges})
         return found
 
     def taken_in(self, least, what):
-        """The counters once that many packets are in. DPDK's tap looks for packets only after a signal, whose counter is not atomic: a lost
-        one leaves the last packet there until the next. So after a while one comes for somebody else, which no count shows."""
-        patience = time.monotonic() + NUDGE_S
+        """The counters once that many packets are in."""
+        self.wire.rest()
 
         def look():
-            nonlocal patience
-            if time.monotonic() > patience:
-                patience = time.monotonic() + NUDGE_S
-                self.wire.send(self.kinds.not_ours()[0])
-                self.nudges += 1
+            self.wire.nudge()
             now = self.counts()
             return now['in'] >= least and now
         return self.eventually(look, what)

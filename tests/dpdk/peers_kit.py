@@ -1,29 +1,16 @@
 """What the tests of peers share: links between Linux and a device, and other networks behind them. All in the namespace of the test."""
 
-import ctypes
-import fcntl
 import os
-import socket
-import struct
 import subprocess
 import sys
 
-from namespace import run
+from namespace import run, send_sums
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'peers'))
 
 ADDRESSES = 'ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000'
 FOUR, SIX = '10.9.0.2', 'fd00:9::2'
-SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
-
-
-def write_sum(interface):
-    """Linux writes checksums itself on this interface: a packet between two ends of a veth has none otherwise."""
-    value = ctypes.create_string_buffer(struct.pack('=II', ETHTOOL_STXCSUM, 0))
-    request = struct.pack('16sQ16x', interface.encode(), ctypes.addressof(value))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
 
 def set_kernel(name, value):
@@ -61,7 +48,7 @@ class Veth:
     def before(self):
         run('ip', 'link', 'add', 'hf0', 'type', 'veth', 'peer', 'name', 'hf1')
         set_kernel('ipv6/conf/hf1/disable_ipv6', 1)  # the engine speaks for this end, not Linux
-        write_sum('hf0')
+        send_sums('hf0')
         run('ip', 'link', 'set', 'hf1', 'mtu', '9000', 'up')
 
     def after(self, mtu=1500):
@@ -92,7 +79,7 @@ class Network:
         for interface in ('far0', 'all'):
             set_kernel(f'ipv4/conf/{interface}/forwarding', 1)
             set_kernel(f'ipv6/conf/{interface}/forwarding', 1)
-        write_sum('far0')
+        send_sums('far0')
         address_interface('far0', '10.10.0.1/24', 'fd00:10::1/64')
         self.run('ip', 'address', 'add', '10.10.0.2/24', 'dev', 'far1')
         self.run('ip', 'address', 'add', 'fd00:10::2/64', 'dev', 'far1', 'nodad')

@@ -5,9 +5,9 @@ import os
 import re
 import socket
 
-from namespace import enter_namespace, run
+from namespace import enter_namespace, ping, run
 from peers_kit import ADDRESSES, FOUR, HERE, SIX, Network, Pcap, Tap, Veth
-from harness import HOLDFAST, EndTest, main, run_tool
+from harness import HOLDFAST, EndTest, main
 from holdfast_client import Line, Result, connect
 
 CLIENT = os.path.join(HERE, '..', 'peers')
@@ -60,7 +60,7 @@ class Peers(EndTest):
         self.assertIn('Received 0 response(s)', run('arping', '-D', '-c', '1', '-w', '1', '-I', 'hf0', '10.9.0.77'))
         for address, other in ((FOUR, '10.9.0.77'), (SIX, 'fd00:9::77')):
             run('ip', 'neighbour', 'flush', 'dev', 'hf0')
-            self.assertIn('3 received, 0% packet loss', run('ping', '-c', '3', '-i', '0.01', '-W', '20', address))
+            ping(address)
             found = run('ip', 'neighbour', 'show', 'to', address, 'dev', 'hf0')
             self.assertRegex(found, r'lladdr \S+ (router )?(REACHABLE|DELAY|STALE|PROBE)')
             run('ping', '-c', '1', '-W', '0.2', other, status=1)
@@ -72,27 +72,28 @@ class Peers(EndTest):
 
     @on_each_link
     def test_its_link_local_address_is_found_and_pinged(self):
-        mac = re.search(r'lladdr (\S+)', run('ping', '-c', '1', '-W', '20', SIX) + run('ip', 'neighbour', 'show', 'to', SIX))[1]
+        ping(SIX, count=1)
+        mac = re.search(r'lladdr (\S+)', run('ip', 'neighbour', 'show', 'to', SIX))[1]
         bytes_of = [int(part, 16) for part in mac.split(':')]
         local = 'fe80::' + ':'.join(f'{a << 8 | b:x}' for a, b in ((bytes_of[0] ^ 2, bytes_of[1]), (bytes_of[2], 0xff),
                                                                    (0xfe, bytes_of[3]), (bytes_of[4], bytes_of[5])))
-        self.assertIn('2 received, 0% packet loss', run('ping', '-c', '2', '-i', '0.01', '-W', '20', local + '%hf0'))
+        ping(local + '%hf0', count=2)
 
     @on_each_link
     def test_pings_of_every_size_that_a_packet_holds_come_back_and_no_larger_ones(self):
         for address, most in ((FOUR, 1472), (SIX, 1452)):
             for size in (0, 1, 15, 16, 56, 57, most - 1, most):
-                run('ping', '-c', '1', '-s', str(size), '-p', 'a5', '-M', 'do', '-W', '20', address)
+                ping(address, '-s', str(size), '-p', 'a5', '-M', 'do', count=1)
             # It takes no packet apart, and puts none together.
             run('ping', '-c', '1', '-s', '4000', '-W', '0.3', address, status=1)
         run('ping', '-c', '1', '-W', '0.2', '-b', '10.9.0.255', status=1)
-        self.assertIn('200 received, 0% packet loss', run('ping', '-c', '200', '-i', '0.002', '-W', '20', FOUR))
+        ping(FOUR, '-c', '200', '-i', '0.002', count=1)
 
     def test_jumbo_frames_where_both_sides_have_them(self):
         try:
             self.begin(Pcap(), mtu=9000)
             for address, most in ((FOUR, 8972), (SIX, 8952)):
-                run('ping', '-c', '2', '-i', '0.01', '-s', str(most), '-M', 'do', '-W', '20', address)
+                ping(address, '-s', str(most), '-M', 'do', count=2)
             self.stock(self.engine, 1, 1000)
             for address, most in ((f'udp://{FOUR}:7000', 8968), (f'udp://[{SIX}]:7000', 8952)):
                 with connect(address, datagram_bytes=most) as shop:
@@ -144,7 +145,7 @@ class Peers(EndTest):
             self.begin(Tap(), '&gateway=10.9.0.1&gateway=fd00:9::1')
             self.stock(self.engine, 4, 1000000)
             for address in (FOUR, SIX):
-                self.assertIn('3 received, 0% packet loss', far.run('ping', '-c', '3', '-i', '0.01', '-W', '20', address))
+                ping(address, there=far.run)
             for address in (f'udp://{FOUR}:7000', f'udp://[{SIX}]:7000'):
                 bytes_max = far.run('/usr/bin/python3', '-c', TRADE, address, CLIENT)
                 self.assertIn(int(bytes_max), (1472, 1448))
@@ -160,7 +161,7 @@ class Peers(EndTest):
         try:
             self.begin(Tap())
             self.stock(self.engine, 1, 1000)
-            far.run('ping', '-c', '1', '-W', '20', FOUR)  # an echo goes back to where it came from
+            ping(FOUR, count=1, there=far.run)  # an echo goes back to where it came from
             with connect(f'udp://{FOUR}:7000') as shop:
                 self.assertEqual(shop.get_cell('SKU000001', 1).result, Result.OK)
             impatient = TRADE.replace('argv[1]', 'argv[1], timeout_s=0.3')
