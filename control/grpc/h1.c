@@ -30,6 +30,7 @@ struct hf_grpc_h1 {
     unsigned hosts;
     unsigned refused; /* status of a request that cannot be read on; 0: none */
     bool head_read, has_body, keep, chunked, bodiless, last_made, half_closed, over;
+    bool failed; /* nothing that comes is read any more */
 };
 
 static struct hf_grpc_h1 *hf_grpc_h1_of(llhttp_t *parser)
@@ -336,11 +337,16 @@ static void hf_grpc_h1_finish(struct hf_grpc_connection *connection)
     hf_grpc_connection_touch(connection);
 }
 
-/* Says what was wrong, unless an answer has begun, and ends. */
+/* Says what was wrong, unless an answer has begun, and ends; behind the answer where all of it is queued. */
 static void hf_grpc_h1_fail(struct hf_grpc_connection *connection, unsigned status)
 {
     struct hf_grpc_h1 *h1 = connection->h1;
     struct hf_grpc_stream *stream = h1->stream;
+    h1->failed = true;
+    if (stream && stream->head_sent && stream->complete) {
+        h1->keep = false;
+        return;
+    }
     if (!stream || !stream->head_sent) {
         hf_grpc_h1_put_status(connection, status);
         hf_grpc_h1_put_text(connection, "content-length: 0\r\nconnection: close\r\n\r\n");
@@ -398,7 +404,7 @@ static void hf_grpc_h1_execute(struct hf_grpc_connection *connection, const uint
 static int hf_grpc_h1_feed(struct hf_grpc_connection *connection, const uint8_t *bytes, size_t count)
 {
     struct hf_grpc_h1 *h1 = connection->h1;
-    if (h1->over)
+    if (h1->over || h1->failed)
         return 0;
     if ((h1->stream && h1->stream->request_ended) || h1->held.end > h1->held.begin)
         hf_grpc_h1_hold(connection, bytes, count);
