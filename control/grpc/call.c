@@ -449,7 +449,8 @@ static void hf_grpc_call_begin(struct hf_grpc_call *call)
 {
     struct hf_grpc_worker *worker = call->stream->worker;
     const struct hf_grpc_options *options = &worker->server->options;
-    const char *wrong = hf_grpc_call_encodings(call);
+    /* A borrowed call's request is no gRPC: fields that would say so mean nothing in it. */
+    const char *wrong = call->taker ? NULL : hf_grpc_call_encodings(call);
     enum hf_grpc_code code = HF_GRPC_OK;
     if (wrong) {
         hf_grpc_fields_add(call->stream, &call->headers, hf_grpc_bytes_of("grpc-accept-encoding"), hf_grpc_bytes_of("identity,gzip"));
@@ -461,7 +462,7 @@ static void hf_grpc_call_begin(struct hf_grpc_call *call)
         hf_grpc_count(worker, HF_GRPC_CALLS_FULL);
         code = HF_GRPC_RESOURCE_EXHAUSTED;
         wrong = "too many calls in flight";
-    } else if (!hf_grpc_call_set_deadline(call)) {
+    } else if (!call->taker && !hf_grpc_call_set_deadline(call)) {
         code = HF_GRPC_INTERNAL;
         wrong = "grpc-timeout is malformed";
     } else if (options->authorize) {
