@@ -76,6 +76,17 @@ int hf_http_begin_answer(struct hf_http_request *request, unsigned status, const
     return hf_http_respond(request, status, fields, field_count, false);
 }
 
+static int hf_http_queue(struct hf_grpc_stream *stream, const void *bytes, size_t count)
+{
+    struct hf_grpc_piece *piece = hf_grpc_piece_take(stream, count, false);
+    if (!piece)
+        return HF_GRPC_E_MEMORY;
+    memcpy(piece->data, bytes, count);
+    hf_grpc_stream_queue(stream, piece);
+    stream->carrier->resume(stream);
+    return 0;
+}
+
 int hf_http_write(struct hf_http_request *request, const void *bytes, size_t count)
 {
     struct hf_grpc_stream *stream = request->stream;
@@ -87,13 +98,7 @@ int hf_http_write(struct hf_http_request *request, const void *bytes, size_t cou
         stream->wants_room = true;
         return HF_GRPC_E_FULL;
     }
-    struct hf_grpc_piece *piece = hf_grpc_piece_take(stream, count, false);
-    if (!piece)
-        return HF_GRPC_E_MEMORY;
-    memcpy(piece->data, bytes, count);
-    hf_grpc_stream_queue(stream, piece);
-    stream->carrier->resume(stream);
-    return 0;
+    return hf_http_queue(stream, bytes, count);
 }
 
 void hf_http_end(struct hf_http_request *request)
@@ -103,6 +108,14 @@ void hf_http_end(struct hf_http_request *request)
         return;
     stream->complete = true;
     stream->carrier->resume(stream);
+}
+
+void hf_http_end_with(struct hf_http_request *request, const void *bytes, size_t count)
+{
+    struct hf_grpc_stream *stream = request->stream;
+    if (count > 0 && !hf_http_ended(request) && !stream->complete && stream->head_sent)
+        hf_http_queue(stream, bytes, count);
+    hf_http_end(request);
 }
 
 int hf_http_reply_fields(struct hf_http_request *request, unsigned status, const struct hf_http_field *more, unsigned more_count,
@@ -167,21 +180,6 @@ int hf_http_call(struct hf_http_request *request, const char *path, const Protob
 }
 
 /* ---- Life ---- */
-
-void hf_http_post(struct hf_http_request *request, struct hf_grpc_task *task)
-{
-    hf_grpc_loop_post(request->stream->worker->loop, task);
-}
-
-void hf_http_keep(struct hf_http_request *request)
-{
-    hf_grpc_stream_keep(request->stream);
-}
-
-void hf_http_drop(struct hf_http_request *request)
-{
-    hf_grpc_stream_drop(request->stream);
-}
 
 void *hf_http_alloc(struct hf_http_request *request, size_t bytes)
 {

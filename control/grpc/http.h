@@ -1,7 +1,7 @@
 /*
  * Plain HTTP beside gRPC: requests whose content type is not gRPC's go to one handler, whatever HTTP version carried them.
  *
- * Threads and memory: as for calls (grpc.h): callbacks run on the loop, a request lives until `done` and the last drop.
+ * Threads and memory: as for calls (grpc.h): callbacks run on the loop, a request lives until `done` has returned.
  * An answer is either hf_http_reply, or hf_http_begin_answer, any number of hf_http_write, hf_http_end.
  */
 #ifndef HF_CONTROL_GRPC_HTTP_H
@@ -44,6 +44,8 @@ int hf_http_begin_answer(struct hf_http_request *request, unsigned status, const
 /* HF_GRPC_E_FULL: not taken, `writable` will be called. */
 int hf_http_write(struct hf_http_request *request, const void *bytes, size_t count);
 void hf_http_end(struct hf_http_request *request);
+/* Ends with last words, for which there is room whatever is queued; without memory they are left out. */
+void hf_http_end_with(struct hf_http_request *request, const void *bytes, size_t count);
 /* Gives the request up: the client sees a broken stream. */
 void hf_http_abort(struct hf_http_request *request);
 bool hf_http_ended(const struct hf_http_request *request);
@@ -66,10 +68,7 @@ struct hf_http_taker {
 int hf_http_call(struct hf_http_request *request, const char *path, const ProtobufCMessage *message, const struct hf_http_taker *taker,
                  void *context);
 
-/* As hf_grpc_post, keep, drop, alloc, set_user and user. */
-void hf_http_post(struct hf_http_request *request, struct hf_grpc_task *task);
-void hf_http_keep(struct hf_http_request *request);
-void hf_http_drop(struct hf_http_request *request);
+/* As hf_grpc_alloc, set_user and user. */
 void *hf_http_alloc(struct hf_http_request *request, size_t bytes);
 void hf_http_set_user(struct hf_http_request *request, void *user);
 void *hf_http_user(const struct hf_http_request *request);

@@ -30,8 +30,9 @@ static int hf_rest_stream_begin(struct hf_rest_exchange *exchange)
 {
     static const struct hf_http_field fields[] = {
         {"content-type", "text/event-stream"}, {"cache-control", "no-store"}, {"x-content-type-options", "nosniff"}};
-    exchange->streaming = exchange->answered = true;
-    return hf_http_begin_answer(exchange->request, 200, fields, sizeof fields / sizeof fields[0]);
+    int failed = hf_http_begin_answer(exchange->request, 200, fields, sizeof fields / sizeof fields[0]);
+    exchange->streaming = exchange->answered = failed == 0;
+    return failed;
 }
 
 int hf_rest_stream(struct hf_rest_exchange *exchange, const ProtobufCMessage *message)
@@ -62,8 +63,6 @@ void hf_rest_stream_end(struct hf_rest_exchange *exchange, const struct hf_grpc_
     hf_rest_put(&text, ",\"detail\":");
     hf_json_put_string(&text, status->message ? status->message : "");
     hf_rest_put(&text, "}\n\n");
-    if (!text.failed)
-        hf_http_write(exchange->request, text.bytes, text.count);
+    hf_http_end_with(exchange->request, text.bytes, text.failed ? 0 : text.count);
     free(text.bytes);
-    hf_http_end(exchange->request);
 }
