@@ -38,6 +38,15 @@ const ProtobufCFieldDescriptor *hf_json_field(const ProtobufCMessageDescriptor *
     return NULL;
 }
 
+size_t hf_json_fit(const char *text, size_t bytes, size_t bytes_max)
+{
+    if (bytes <= bytes_max)
+        return bytes;
+    while (bytes_max > 0 && ((unsigned char)text[bytes_max] & 0xc0) == 0x80)
+        bytes_max--;
+    return bytes_max;
+}
+
 static const void *hf_json_member(const ProtobufCMessage *message, size_t offset)
 {
     return (const uint8_t *)message + offset;
@@ -314,7 +323,8 @@ int hf_json_parse(const void *text, size_t bytes, json_t **out, struct hf_json_f
     if (!found) {
         enum json_error_code code = json_error_code(&error);
         hf_json_fail(fault, HF_JSON_E_SYNTAX, "");
-        snprintf(fault->what, sizeof fault->what, "line %d, column %d: %.100s", error.line, error.column, error.text);
+        snprintf(fault->what, sizeof fault->what, "line %d, column %d: %.*s", error.line, error.column,
+                 (int)hf_json_fit(error.text, strlen(error.text), 100), error.text);
         return code == json_error_out_of_memory ? HF_JSON_E_MEMORY : HF_JSON_E_SYNTAX;
     }
     if (!json_is_object(found)) {
@@ -337,7 +347,8 @@ static int hf_json_fault_in(const struct hf_json_reader *reader, const char *nam
         snprintf(fault->what, sizeof fault->what, "%s", what);
     }
     memcpy(behind, fault->path, sizeof behind);
-    snprintf(fault->path, sizeof fault->path, "%.*s%s%.*s", 60, name, behind[0] && behind[0] != '[' ? "." : "", 90, behind);
+    snprintf(fault->path, sizeof fault->path, "%.*s%s%.*s", (int)hf_json_fit(name, strlen(name), 60), name,
+             behind[0] && behind[0] != '[' ? "." : "", (int)hf_json_fit(behind, strlen(behind), 90), behind);
     return HF_JSON_E_FIELD;
 }
 
@@ -536,11 +547,24 @@ static int hf_json_read_list(const struct hf_json_reader *reader, const json_t *
     return 0;
 }
 
-static int hf_json_read_field(const struct hf_json_reader *reader, const char *name, const json_t *value, ProtobufCMessage *message)
+/* Whether an object has a field in both its spellings: which of them counts nobody could say. */
+static bool hf_json_twice(const json_t *object, const ProtobufCFieldDescriptor *field)
+{
+    char camel[HF_JSON_NAME_BYTES];
+    hf_json_name(field->name, camel, sizeof camel);
+    return strcmp(camel, field->name) != 0 && json_object_get(object, camel) && json_object_get(object, field->name);
+}
+
+static int hf_json_read_field(const struct hf_json_reader *reader, const json_t *object, const char *name, const json_t *value,
+                              ProtobufCMessage *message)
 {
     const ProtobufCFieldDescriptor *field = hf_json_field(message->descriptor, name);
     if (!field)
         return hf_json_fault_in(reader, name, "there is no such field");
+    if (hf_json_twice(object, field)) {
+        reader->fault->twice = true;
+        return hf_json_fault_in(reader, name, "it is given twice");
+    }
     if (json_is_null(value))
         return 0;
     if (field->label == PROTOBUF_C_LABEL_REPEATED)
@@ -564,7 +588,7 @@ int hf_json_read(const struct hf_json_reader *reader, const json_t *object, cons
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        int failed = hf_json_read_field(reader, name, value, message);
+        int failed = hf_json_read_field(reader, object, name, value, message);
         if (failed)
             return failed;
     }

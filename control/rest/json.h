@@ -31,6 +31,7 @@ enum hf_json_error {
 struct hf_json_fault {
     char path[HF_JSON_PATH_BYTES]; /* of the field at fault, as in "lines[2].sku"; empty: the whole text */
     char what[HF_JSON_PATH_BYTES]; /* one sentence */
+    bool twice;                    /* the field is given in both its spellings */
 };
 
 struct hf_json_reader {
@@ -55,6 +56,9 @@ void hf_json_put(struct hf_json_text *text, const void *bytes, size_t count);
 /* With quotes and escapes. */
 void hf_json_put_string(struct hf_json_text *text, const char *value);
 void hf_json_write(struct hf_json_text *text, const ProtobufCMessage *message);
+
+/* How much of a UTF-8 text fits into so many bytes without the last character being cut. */
+size_t hf_json_fit(const char *text, size_t bytes, size_t bytes_max);
 
 /* "first_cell" as "firstCell"; a path of such names too. */
 void hf_json_name(const char *field, char *out, size_t room);

@@ -46,7 +46,8 @@ static bool hf_wire_next(struct hf_wire *wire, unsigned *field, uint64_t *number
 
 static void hf_wire_text(struct hf_wire bytes, char *out, size_t room)
 {
-    snprintf(out, room, "%.*s", bytes.at ? (int)(bytes.end - bytes.at) : 0, bytes.at ? (const char *)bytes.at : "");
+    const char *text = bytes.at ? (const char *)bytes.at : "";
+    snprintf(out, room, "%.*s", bytes.at ? (int)hf_json_fit(text, (size_t)(bytes.end - bytes.at), room - 1) : 0, text);
 }
 
 /* ---- What the details say ---- */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "control/grpc/text.h"
 #include "control/rest/rest_p.h"
 
 enum { HF_REST_VALUE_BYTES = 512 /* of a parameter, decoded */, HF_REST_KEY_BYTES = 255 };
@@ -49,12 +50,12 @@ static bool hf_rest_is_here(const struct hf_rest *rest, const struct hf_grpc_pee
            (local && hf_rest_bytes_match(host, "localhost", strlen("localhost")));
 }
 
-void hf_rest_judge_origin(struct hf_rest_exchange *exchange)
+void hf_rest_judge_origin(struct hf_rest_exchange *exchange, bool unnamed)
 {
     static const char scheme[] = "http://";
     const struct hf_grpc_peer *peer = hf_http_peer(exchange->request);
-    struct hf_grpc_bytes origin;
-    if (!hf_rest_is_here(exchange->rest, peer, hf_http_authority(exchange->request))) {
+    struct hf_grpc_bytes origin, authority = hf_http_authority(exchange->request);
+    if (!(unnamed && authority.length == 0) && !hf_rest_is_here(exchange->rest, peer, authority)) {
         hf_http_count(exchange->request, HF_GRPC_HTTP_HOSTS_REFUSED);
         exchange->refused = 421;
         exchange->refused_name = "WRONG_HOST";
@@ -64,7 +65,7 @@ void hf_rest_judge_origin(struct hf_rest_exchange *exchange)
     if (!hf_http_field(exchange->request, "origin", &origin))
         return;
     bool http = origin.length > sizeof scheme - 1 && memcmp(origin.bytes, scheme, sizeof scheme - 1) == 0;
-    struct hf_grpc_bytes authority = {origin.bytes + (sizeof scheme - 1), http ? origin.length - (sizeof scheme - 1) : 0};
+    authority = (struct hf_grpc_bytes){origin.bytes + (sizeof scheme - 1), http ? origin.length - (sizeof scheme - 1) : 0};
     if (http && !peer->is_unix && hf_rest_is_here(exchange->rest, peer, authority))
         return;
     hf_http_count(exchange->request, HF_GRPC_HTTP_ORIGINS_REFUSED);
@@ -80,7 +81,7 @@ static int hf_rest_digit(uint8_t c)
     return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
 }
 
-/* Percent-decoded text with its end; false: not decodable, a NUL within, or too long. */
+/* Percent-decoded text with its end; false: not decodable, not UTF-8, a NUL within, or too long. */
 static bool hf_rest_decode(struct hf_grpc_bytes in, bool query, char *out, size_t room)
 {
     size_t count = 0;
@@ -100,7 +101,7 @@ static bool hf_rest_decode(struct hf_grpc_bytes in, bool query, char *out, size_
         out[count++] = (char)c;
     }
     out[count] = '\0';
-    return true;
+    return hf_grpc_is_text((const uint8_t *)out, count);
 }
 
 static bool hf_rest_refuse_field(struct hf_rest_exchange *exchange, const char *name, const char *what, const char *field)
@@ -119,6 +120,17 @@ static bool hf_rest_same(const json_t *value, const char *text)
     return json_is_integer(value) && strcmp(number, text) == 0;
 }
 
+/* What an object has of a field, in whichever spelling; NULL: nothing. */
+static const json_t *hf_rest_get(const json_t *object, const ProtobufCFieldDescriptor *field)
+{
+    char camel[HF_JSON_NAME_BYTES];
+    hf_json_name(field->name, camel, sizeof camel);
+    const json_t *known = json_object_get(object, camel);
+    if (!known || json_is_null(known))
+        known = json_object_get(object, field->name);
+    return known && !json_is_null(known) ? known : NULL;
+}
+
 /* Sets a field that came outside the body; the body may say the same, in whichever spelling. */
 static bool hf_rest_set(struct hf_rest_exchange *exchange, json_t *object, const char *name, const char *text)
 {
@@ -127,12 +139,9 @@ static bool hf_rest_set(struct hf_rest_exchange *exchange, json_t *object, const
     if (!field)
         return hf_rest_refuse_field(exchange, "UNKNOWN_FIELD", "there is no such field", name);
     hf_json_name(field->name, camel, sizeof camel);
-    const json_t *known = json_object_get(object, camel);
-    if (!known)
-        known = json_object_get(object, field->name);
-    if (known && !json_is_null(known)) {
+    const json_t *known = hf_rest_get(object, field);
+    if (known)
         return hf_rest_same(known, text) ? true : hf_rest_refuse_field(exchange, "CONTRADICTION", "it is given twice, differently", camel);
-    }
     json_object_del(object, field->name);
     json_t *value = json_string(text);
     if (!value)
@@ -169,24 +178,61 @@ static bool hf_rest_set_query(struct hf_rest_exchange *exchange, json_t *object,
                  : hf_rest_refuse_field(exchange, "BAD_ARGUMENT", "it is not UTF-8", camel);
 }
 
+/* A parameter of a query, as sent. */
+struct hf_rest_pair {
+    struct hf_grpc_bytes whole, name, value;
+};
+
+/* Takes the next one off the query; false: there is none. */
+static bool hf_rest_next_pair(struct hf_grpc_bytes *query, struct hf_rest_pair *out)
+{
+    while (query->length > 0) {
+        const uint8_t *at = query->bytes, *stop = memchr(at, '&', query->length);
+        size_t length = stop ? (size_t)(stop - at) : query->length;
+        query->bytes += length + (stop != NULL);
+        query->length -= length + (stop != NULL);
+        if (length == 0)
+            continue;
+        const uint8_t *equals = memchr(at, '=', length);
+        size_t name = equals ? (size_t)(equals - at) : length, skipped = name + (equals != NULL);
+        *out = (struct hf_rest_pair){{at, length}, {at, name}, {at + skipped, length - skipped}};
+        return true;
+    }
+    return false;
+}
+
 static bool hf_rest_read_query(struct hf_rest_exchange *exchange, json_t *object)
 {
-    const uint8_t *at = exchange->query.bytes, *end = at + exchange->query.length;
+    struct hf_grpc_bytes query = exchange->query;
+    struct hf_rest_pair pair;
     char name[HF_JSON_NAME_BYTES], value[HF_REST_VALUE_BYTES];
-    while (at < end) {
-        const uint8_t *stop = memchr(at, '&', (size_t)(end - at));
-        stop = stop ? stop : end;
-        const uint8_t *equals = memchr(at, '=', (size_t)(stop - at));
-        const uint8_t *name_end = equals ? equals : stop, *begin = equals ? equals + 1 : stop;
-        if (stop > at) {
-            if (!hf_rest_decode((struct hf_grpc_bytes){at, (size_t)(name_end - at)}, true, name, sizeof name) ||
-                !hf_rest_decode((struct hf_grpc_bytes){begin, (size_t)(stop - begin)}, true, value, sizeof value))
-                return hf_rest_refuse_field(exchange, "BAD_ARGUMENT", "the query cannot be decoded", NULL);
-            if (!hf_rest_set_query(exchange, object, name, value))
-                return false;
-        }
-        at = stop < end ? stop + 1 : end;
+    while (hf_rest_next_pair(&query, &pair)) {
+        if (!hf_rest_decode(pair.name, true, name, sizeof name) || !hf_rest_decode(pair.value, true, value, sizeof value))
+            return hf_rest_refuse_field(exchange, "BAD_ARGUMENT", "the query cannot be decoded", NULL);
+        if (!hf_rest_set_query(exchange, object, name, value))
+            return false;
     }
+    return true;
+}
+
+bool hf_rest_query_without(const struct hf_rest_exchange *exchange, const char *field, char *out, size_t room)
+{
+    const ProtobufCMessageDescriptor *input = exchange->method->input;
+    const ProtobufCFieldDescriptor *left_out = hf_json_field(input, field);
+    struct hf_grpc_bytes query = exchange->query;
+    struct hf_rest_pair pair;
+    char name[HF_JSON_NAME_BYTES];
+    size_t count = 0;
+    while (hf_rest_next_pair(&query, &pair)) {
+        if (!hf_rest_decode(pair.name, true, name, sizeof name) || hf_json_field(input, name) == left_out)
+            continue;
+        if (count + pair.whole.length + 2 > room)
+            return false;
+        memcpy(out + count, pair.whole.bytes, pair.whole.length);
+        count += pair.whole.length;
+        out[count++] = '&';
+    }
+    out[count] = '\0';
     return true;
 }
 
@@ -216,7 +262,7 @@ static bool hf_rest_read_key(struct hf_rest_exchange *exchange, json_t *object)
     return hf_rest_set(exchange, object, "requestId", key);
 }
 
-/* The number in an entity tag, "7" or W/"7". */
+/* The number in an entity tag, "7"; a weak one is none that If-Match compares (RFC 9110, 13.1.1). */
 static bool hf_rest_tag_number(struct hf_grpc_bytes tag, char *out, size_t room)
 {
     if (tag.length < 3 || tag.length - 2 >= room || tag.bytes[0] != '"' || tag.bytes[tag.length - 1] != '"')
@@ -242,8 +288,10 @@ static bool hf_rest_read_match(struct hf_rest_exchange *exchange, json_t *object
     if (!hf_rest_tag_number(tag, number, sizeof number))
         return hf_rest_refuse_field(exchange, "BAD_ARGUMENT", "one tag as an ETag gave it is wanted", "If-Match");
     snprintf(outer, sizeof outer, "%.*s", (int)(dot - match), match);
-    if (json_object_get(object, outer))
+    const ProtobufCFieldDescriptor *field = hf_json_field(exchange->method->input, outer);
+    if (hf_rest_get(object, field))
         return hf_rest_refuse_field(exchange, "CONTRADICTION", "it is given twice, differently", outer);
+    json_object_del(object, field->name);
     exchange->matched = true;
     json_t *inner = json_object();
     json_object_set_new(inner, dot + 1, json_string(number));
@@ -262,6 +310,26 @@ static bool hf_rest_read_cursor(struct hf_rest_exchange *exchange, json_t *objec
     json_object_del(object, "start");
     return value ? json_object_set_new(object, "cursor", value) == 0
                  : hf_rest_refuse_field(exchange, "BAD_ARGUMENT", "it is not UTF-8", "Last-Event-ID");
+}
+
+bool hf_rest_tag_known(struct hf_grpc_bytes list, const char *tag)
+{
+    const char *at = (const char *)list.bytes, *end = at + list.length;
+    size_t bytes = strlen(tag);
+    if (list.length == 1 && *at == '*')
+        return true;
+    while (at < end) {
+        const char *begin = end - at > 2 && at[0] == 'W' && at[1] == '/' ? at + 2 : at;
+        const char *close = *begin == '"' ? memchr(begin + 1, '"', (size_t)(end - begin - 1)) : NULL;
+        if (!close) {
+            at++; /* what stands between two tags */
+            continue;
+        }
+        if ((size_t)(close + 1 - begin) == bytes && memcmp(begin, tag, bytes) == 0)
+            return true;
+        at = close + 1;
+    }
+    return false;
 }
 
 /* ---- The body ---- */
@@ -325,7 +393,7 @@ static bool hf_rest_read_object(struct hf_rest_exchange *exchange, json_t *objec
     if (failed == HF_JSON_E_MEMORY)
         hf_rest_refuse(exchange, 503, "BUSY", "no memory for the request", NULL);
     else if (failed)
-        hf_rest_refuse(exchange, 400, "BAD_ARGUMENT", fault.what, fault.path);
+        hf_rest_refuse(exchange, 400, fault.twice ? "CONTRADICTION" : "BAD_ARGUMENT", fault.what, fault.path);
     return failed == 0;
 }
 

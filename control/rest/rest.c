@@ -88,26 +88,13 @@ static unsigned hf_rest_answer_status(const struct hf_rest_exchange *exchange, c
     return again && strcmp(exchange->route->verb, "PUT") == 0 ? 200 : 201;
 }
 
-/* Where the next page is: this one's path and query, but for the number of the page. */
+/* Where the next page is: this one's path and query, but for the number of the page. None where that is too long to be sent back. */
 static void hf_rest_link(struct hf_rest_exchange *exchange, uint64_t next)
 {
     const char *page = exchange->route->page;
-    struct hf_grpc_bytes query = exchange->query;
-    char kept[HF_REST_FIELD_BYTES / 2] = "";
-    size_t count = 0;
-    while (query.length > 0) {
-        const uint8_t *stop = memchr(query.bytes, '&', query.length);
-        size_t length = stop ? (size_t)(stop - query.bytes) : query.length;
-        bool is_page = length > strlen(page) && memcmp(query.bytes, page, strlen(page)) == 0 && query.bytes[strlen(page)] == '=';
-        if (!is_page && length > 0 && count + length + 2 < sizeof kept) {
-            memcpy(kept + count, query.bytes, length);
-            count += length;
-            kept[count++] = '&';
-            kept[count] = '\0';
-        }
-        query.bytes += length + (stop != NULL);
-        query.length -= length + (stop != NULL);
-    }
+    char kept[HF_REST_FIELD_BYTES / 2];
+    if (!hf_rest_query_without(exchange, page, kept, sizeof kept))
+        return;
     int written = snprintf(exchange->link, sizeof exchange->link, "<%.*s?%s%s=%" PRIu64 ">; rel=\"next\"", (int)exchange->path.length,
                            (const char *)exchange->path.bytes, kept, page, next);
     if (written >= (int)sizeof exchange->link)
@@ -135,9 +122,9 @@ static int hf_rest_take_message(struct hf_http_request *request, const ProtobufC
         snprintf(exchange->tag, sizeof exchange->tag, "\"%" PRIu64 "\"", number);
     if (route->next && route->next(exchange->message, message, &number))
         hf_rest_link(exchange, number);
-    if (route->location)
-        hf_rest_location(exchange, message);
     exchange->answer_status = hf_rest_answer_status(exchange, message);
+    if (exchange->answer_status == 201)
+        hf_rest_location(exchange, message);
     return exchange->answer.failed ? HF_GRPC_E_MEMORY : 0;
 }
 
@@ -153,7 +140,7 @@ static void hf_rest_reply_answer(struct hf_rest_exchange *exchange)
     if (exchange->location[0])
         fields[count++] = (struct hf_http_field){"location", exchange->location};
     if (exchange->route->kind == HF_REST_READ && exchange->tag[0] && hf_http_field(exchange->request, "if-none-match", &known) &&
-        hf_rest_bytes_are(known, exchange->tag))
+        hf_rest_tag_known(known, exchange->tag))
         hf_rest_reply(exchange, 304, NULL, fields, count, NULL, 0);
     else
         hf_rest_reply(exchange, exchange->answer_status, "application/json", fields, count, exchange->answer.bytes, exchange->answer.count);
@@ -214,9 +201,15 @@ static void hf_rest_allow(struct hf_rest_exchange *exchange, const char *verb)
         hf_rest_allow(exchange, "HEAD");
 }
 
+/* What a load balancer asks, which may know no more than HTTP/1.0; every browser says a host. */
+static bool hf_rest_is_probe(struct hf_grpc_bytes path)
+{
+    return hf_rest_bytes_are(path, "/healthz") || hf_rest_bytes_are(path, "/readyz");
+}
+
 static bool hf_rest_is_fixed(struct hf_grpc_bytes path)
 {
-    return hf_rest_bytes_are(path, "/openapi.json") || hf_rest_bytes_are(path, "/healthz") || hf_rest_bytes_are(path, "/readyz");
+    return hf_rest_bytes_are(path, "/openapi.json") || hf_rest_is_probe(path);
 }
 
 static void hf_rest_find(struct hf_rest_exchange *exchange, struct hf_grpc_bytes verb)
@@ -310,7 +303,7 @@ static void hf_rest_head(struct hf_http_request *request, void *context)
     exchange->query = (struct hf_grpc_bytes){mark ? mark + 1 : NULL, mark ? target.length - exchange->path.length - 1 : 0};
     if (hf_rest_bytes_are(verb, "HEAD"))
         verb = (struct hf_grpc_bytes){(const uint8_t *)"GET", 3};
-    hf_rest_judge_origin(exchange);
+    hf_rest_judge_origin(exchange, hf_rest_is_probe(exchange->path));
     if (!exchange->refused) {
         hf_rest_find(exchange, verb);
         hf_rest_judge_verb(exchange, verb);

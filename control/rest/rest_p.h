@@ -64,8 +64,13 @@ void hf_rest_refuse_status(struct hf_rest_exchange *exchange, const struct hf_gr
 
 /* The message of a request: its body, then its path, its query and its fields. False: it was refused. */
 bool hf_rest_read(struct hf_rest_exchange *exchange);
-/* Whether the host and the origin, if any, are this server's; refuses in `refused`. */
-void hf_rest_judge_origin(struct hf_rest_exchange *exchange);
+/* Whether the host and the origin, if any, are this server's; refuses in `refused`. `unnamed`: the request may have no host, as HTTP/1.0.
+ */
+void hf_rest_judge_origin(struct hf_rest_exchange *exchange, bool unnamed);
+/* The query as sent, with an & behind each parameter, but for those that are the field, in whichever spelling. False: no room for it. */
+bool hf_rest_query_without(const struct hf_rest_exchange *exchange, const char *field, char *out, size_t room);
+/* Whether If-None-Match has the tag: any of a list, compared weakly, or `*` (RFC 9110, 13.1.2). */
+bool hf_rest_tag_known(struct hf_grpc_bytes list, const char *tag);
 
 /* ---- events.c: server-sent events ---- */
 

@@ -61,7 +61,7 @@ static const char HF_LINES[] =
     "{\"customer\": \"42\", \"channel\": \"WEB\", \"lines\": [{\"sku\": \"apple\", \"location\": 1, \"quantity\": 2, "
     "\"unitPrice\": \"199\"}], \"ttlMs\": 900000, \"mode\": \"PLACE_MODE_ALL_OR_NOTHING\"}";
 
-/* Of one path, a verb behind a colon stands before the path without one. */
+/* A path's parameters have no colon, so that no two rows with the same verb match one path. */
 const struct hf_rest_route hf_rest_routes[] = {
     {HF_REST_CREATE, "POST", "/v1/orders", HF_ORDERS "PlaceOrder", "Holds all lines or none, under a new id unless the body has one.",
      .example = HF_LINES, .tag = "version", .location = "/v1/orders/"},
@@ -75,7 +75,7 @@ const struct hf_rest_route hf_rest_routes[] = {
     {HF_REST_WRITE, "POST", "/v1/orders/{id}:reportPayment", HF_ORDERS "ReportPayment", "What became of an intent at the payment provider.",
      .example = "{\"intent\": 1, \"outcome\": \"PAYMENT_OUTCOME_CAPTURED\", \"amount\": \"398\", \"currency\": \"EUR\"}", .tag = "version"},
     {HF_REST_CREATE, "PUT", "/v1/orders/{id}", HF_ORDERS "PlaceOrder", "Holds all lines or none, under the id of the path.",
-     .example = HF_LINES, .tag = "version"},
+     .example = HF_LINES, .tag = "version", .location = "/v1/orders/"},
     {HF_REST_READ, "GET", "/v1/orders/{id}", HF_ORDERS "GetOrder", "The order as it is.", .tag = "version"},
 
     {HF_REST_WRITE, "PUT", "/v1/skus/{sku}", HF_CATALOG "PutSku", "Defines a SKU or changes its name.",

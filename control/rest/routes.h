@@ -27,7 +27,7 @@ struct hf_rest_route {
     const char *example;  /* of the body; of the parameters where there is none */
     const char *tag;      /* a number of the answer that is its ETag; NULL: none */
     const char *match;    /* a message of the request that If-Match fills: its field and the number within; NULL: none */
-    const char *location; /* of what was created: a path with {id} */
+    const char *location; /* of what a CREATE made: its path, to which the answer's `id` is added */
     /* Where the answer has more: the number to ask for next, as `page` of the request. */
     const char *page;
     bool (*next)(const ProtobufCMessage *request, const ProtobufCMessage *answer, uint64_t *out);

@@ -189,6 +189,11 @@ class RestTest(harness.EndTest):
         self.assertEqual(client.get('/readyz').json, {'status': 'ready'})
         head = client.call('HEAD', '/healthz')
         self.assertEqual((head.status, head.body, head.fields['content-length']), (200, b'', '19'))
+        # As load balancers ask: HTTP/1.0 has no host.
+        for path, status in (('/healthz', b'200'), ('/readyz', b'200'), ('/v1/skus/apple', b'421'), ('/metrics', b'421')):
+            got = client.raw(b'GET %s HTTP/1.0\r\n\r\n' % path.encode())
+            self.assertTrue(got.startswith(b'HTTP/1.1 ' + status), (path, got[:200]))
+        self.refused(client.get('/healthz', host='evil.example'), 421, 'WRONG_HOST')
 
     def test_pages_follow_each_other_by_their_links(self):
         client = self.begin()
@@ -196,7 +201,9 @@ class RestTest(harness.EndTest):
             self.assertEqual(client.put(f'/v1/locations/{location}', {}).status, 200)
         for location in range(2, 71):
             self.assertEqual(client.post(f'/v1/skus/apple/cells/{location}:receive', {'quantity': location}).status, 200)
-        for path, name, wanted in (('/v1/locations?staleOk=false', 'locations', 300), ('/v1/skus/apple/cells?staleOk=true', 'cells', 70)):
+        for path, name, wanted in (('/v1/locations?staleOk=false', 'locations', 300), ('/v1/skus/apple/cells?staleOk=true', 'cells', 70),
+                                   ('/v1/locations?first_location=0&staleOk=false', 'locations', 300),
+                                   ('/v1/skus/apple/cells?staleOk=true&%66irstCell=0', 'cells', 70)):
             found, links = [], 0
             while path:
                 page = client.get(path)
@@ -237,6 +244,8 @@ class RestTest(harness.EndTest):
         other = {**PLACE, 'customer': '43'}
         self.refused(client.post('/v1/orders', other, Idempotency_Key='my key'), 422, 'ID_REUSED')
         self.refused(client.post('/v1/orders', {**PLACE, 'requestId': 'another'}, Idempotency_Key='my key'), 400, 'CONTRADICTION')
+        self.refused(client.post('/v1/orders', {**PLACE, 'requestId': None, 'request_id': 'another'}, Idempotency_Key='my key'), 400,
+                     'CONTRADICTION')
         self.refused(client.post('/v1/orders', PLACE, Idempotency_Key='""'), 400, 'BAD_ARGUMENT')
         self.refused(client.post('/v1/orders', PLACE, Idempotency_Key='k' * 256), 400, 'BAD_ARGUMENT')
         received = client.post('/v1/skus/apple/cells/1:receive', {'quantity': 1}, Idempotency_Key='k' * 255)
@@ -248,19 +257,24 @@ class RestTest(harness.EndTest):
     def test_a_put_that_is_sent_again_is_known(self):
         client = self.begin()
         order = client.post('/v1/orders', PLACE).json['id'][:-8] + '0badcafe'
-        self.assertEqual([client.put(f'/v1/orders/{order}', PLACE).status for _ in range(3)], [201, 200, 200])
+        answers = [client.put(f'/v1/orders/{order}', PLACE) for _ in range(3)]
+        self.assertEqual([(answer.status, answer.fields.get('location')) for answer in answers],
+                         [(201, f'/v1/orders/{order}'), (200, None), (200, None)])
         self.refused(client.put(f'/v1/orders/{order}', {**PLACE, 'customer': 7}), 422, 'ID_REUSED')
         self.refused(client.put(f'/v1/orders/{order}', {**PLACE, 'id': NOWHERE}), 400, 'CONTRADICTION')
 
     def test_a_version_is_compared_before_a_cell_is_set(self):
         client = self.begin()
         tag = client.get('/v1/skus/apple/cells/1').fields['etag']
-        self.assertEqual(client.get('/v1/skus/apple/cells/1', **{'If-None-Match': tag}).status, 304)
+        for known, status in ((tag, 304), (f'"0" ,\tW/{tag}', 304), ('*', 304), ('"0"', 200), (tag[1:-1], 200), (f'"0{tag}', 200), ('W/', 200)):
+            self.assertEqual(client.get('/v1/skus/apple/cells/1', **{'If-None-Match': known}).status, status, known)
         done = client.post('/v1/skus/apple/cells/1:set', {'quantity': 20}, If_Match=tag)
         self.assertEqual((done.status, done.json['cell']['sellable']), (200, 20))
         self.assertNotEqual(done.fields['etag'], tag)
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30}, If_Match=tag), 412, 'STALE_VERSION')
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30, 'expectedVersion': {'version': 1}}), 409, 'STALE_VERSION')
+        for given in ('expectedVersion', 'expected_version'):
+            self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30, given: {'version': 1}}, If_Match=tag), 400, 'CONTRADICTION')
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30}, If_Match='*'), 400, 'BAD_ARGUMENT')
         self.refused(client.post('/v1/skus/apple/cells/1:receive', {'quantity': 30}, If_Match=tag), 400, 'BAD_ARGUMENT')
         self.assertEqual(client.get('/v1/skus/apple/cells/1', **{'If-None-Match': tag}).json['sellable'], 20)
@@ -300,6 +314,17 @@ class RestTest(harness.EndTest):
         self.refused(client.get('/v1/skus/apple?colour=red'), 400, 'UNKNOWN_FIELD')
         self.refused(client.get('/v1/skus/apple?staleOk=perhaps'), 400, 'BAD_ARGUMENT')
         self.refused(client.get('/v1/skus/apple?sku=pear'), 400, 'CONTRADICTION')
+        line = {'sku': 'apple', 'location': 1, 'quantity': 1, 'unitPrice': '1', 'unit_price': '2'}
+        twice = self.refused(client.post('/v1/orders', {'lines': [line]}), 400, 'CONTRADICTION')
+        self.assertIn(twice['violations'][0]['field'], ('lines[0].unitPrice', 'lines[0].unit_price'))
+        # What is at fault is named in UTF-8, however it came and wherever it is cut.
+        self.refused(client.get('/v1/locations?%FF=1'), 400, 'BAD_ARGUMENT')
+        self.refused(client.get('/v1/events?kinds=%C3'), 400, 'BAD_ARGUMENT')
+        for shift in range(3):
+            cut = self.refused(client.post('/v1/orders', {'a' * shift + '\u20ac' * 40: 1}), 400, 'BAD_ARGUMENT')
+            self.assertRegex(cut['violations'][0]['field'], '^a*\u20ac{10,}$')
+        # What gRPC's own fields say is for gRPC.
+        self.assertEqual(client.get('/v1/skus/apple', **{'grpc-timeout': 'x', 'grpc-encoding': 'zip'}).status, 200)
         for path in ('/v1/skus/%zz', '/v1/skus/%00', '/v1/skus/%ff', '/v1/skus/apple/cells/x', '/v1/skus/apple/cells/4294967296'):
             self.refused(client.get(path), 400, 'BAD_ARGUMENT')
 
@@ -350,9 +375,15 @@ class RestTest(harness.EndTest):
         for head in (b'content-length: 99999999\r\n\r\n', b'transfer-encoding: chunked\r\n\r\n' + chunk * 5):
             got = client.raw(b'POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' + head)
             self.assertTrue(got.startswith(b'HTTP/1.1 413 '), got[:300])
+        # One byte too many, and behind it, in one read, what is no chunk: what was refused first is said whole.
+        got = client.raw(b'POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n'
+                         b'transfer-encoding: chunked\r\n\r\n' + chunk * 4, b'1\r\n \r\nno chunk\r\n')
+        self.assertTrue(got.startswith(b'HTTP/1.1 413 '), got[:300])
+        self.assertEqual(json.loads(got.split(b'\r\n\r\n')[1])['result'], 'TOO_LARGE')
         self.assertEqual(client.get('/v1/skus/apple').status, 200)
         counters = self.counters(client)
-        self.assertEqual([counters[f'http_bodies_{name}'] for name in ('malformed', 'too_deep', 'too_large')], [8, 2, 3])
+        self.assertEqual([counters[f'http_bodies_{name}'] for name in ('malformed', 'too_deep', 'too_large')], [8, 2, 4])
+        self.assertEqual(counters['http1_errors'], 1)
 
     def test_heads_that_are_bombs_or_never_end_are_refused_and_others_are_served(self):
         client = self.begin()
@@ -472,6 +503,35 @@ class RestTest(harness.EndTest):
         self.assertIn(b'event: error', got)
         self.assertEqual(self.engine.wait_end(), 0)
 
+    def test_a_feed_that_is_not_read_ends_by_saying_so(self):
+        client = self.begin('--follower-stall', '0.3', stock=1000000)
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding='utf-8'))
+        connection.initiate_connection()
+        connection.send_headers(1, [(':method', 'GET'), (':scheme', 'http'), (':authority', f'localhost:{client.port}'), (':path', '/v1/events')],
+                                end_stream=True)
+        order = {'lines': PLACE['lines'] * 200}
+        got, ended, deadline = b'', False, time.monotonic() + WAIT_S
+        with socket.create_connection((client.host, client.port), timeout=WAIT_S) as raw:
+            raw.sendall(connection.data_to_send())
+            # What its window takes is sent, and no more.
+            while self.counters(client)['events_slow_dropped'] == 0:
+                self.assertLess(time.monotonic(), deadline)
+                self.assertEqual(client.post('/v1/orders', order).status, 201)
+            connection.increment_flow_control_window(1 << 24)
+            connection.increment_flow_control_window(1 << 24, stream_id=1)
+            raw.sendall(connection.data_to_send())
+            while not ended:
+                data = raw.recv(65536)
+                self.assertTrue(data)
+                for event in connection.receive_data(data):
+                    got += event.data if isinstance(event, h2.events.DataReceived) else b''
+                    ended |= isinstance(event, h2.events.StreamEnded)
+                raw.sendall(connection.data_to_send())
+        last = got.decode().split('\n\n')[-2]
+        self.assertTrue(last.startswith('event: error\ndata: '), last[:200])
+        said = json.loads(last.split('data: ')[1])
+        self.assertEqual((said['code'], said['detail'].split(':')[0]), ('RESOURCE_EXHAUSTED', 'SLOW_READER'))
+
     # ---- The document ----
 
     def test_the_document_has_every_route_and_its_examples_hold(self):
@@ -481,6 +541,8 @@ class RestTest(harness.EndTest):
         schemas = document.json['components']['schemas']
         operations = {(verb.upper(), path): operation for path, item in document.json['paths'].items() for verb, operation in item.items()}
         self.assertEqual(len({operation['operationId'] for operation in operations.values()}), len(operations))
+        for (verb, path), operation in operations.items():
+            self.assertLessEqual({'405', '409', '413', '415', '431'}, set(operation['responses']), (verb, path))
         for (verb, path), operation in operations.items():
             # A route of the document is one of the server: its path knows the verb, and no other than the document's.
             probe = re.sub(r'\{location\}', '1', re.sub(r'\{id\}', NOWHERE, re.sub(r'\{sku\}', 'apple', path)))
