@@ -3,10 +3,11 @@
 Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`,
 the engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER/…`, beyond which no
 engine could be seen. Redis is measured between the rounds of `memif`. Datagrams are bounded by the path: loopback's MTU of 65,536 carries
-any frame, memif is given an MTU of 9,000, which holds 64 orders of one line.
+any frame, memif is given an MTU of 9,000 for frames of 64 orders of one line and of 1,500 for smaller ones.
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -20,34 +21,40 @@ from rows import median, row
 CARRIERS = ('tcp', 'unix', 'udp', 'memif')
 SHAPES = {'single-line': HEADLINE, 'single-line-8-a-frame': EIGHT_A_FRAME, 'single-line-1-a-frame': ONE_A_FRAME}
 RATE_MAX = {'single-line': 5000000, 'single-line-8-a-frame': 4500000, 'single-line-1-a-frame': 2500000}
-MTU = 9000
-# Frames in flight need room in the ring that answers come back by: what finds none is lost, and sent again later.
-RINGS = {'single-line': '', 'single-line-8-a-frame': ',rsize=11', 'single-line-1-a-frame': ',rsize=14,bsize=256'}
+# A memif's MTU, and its ring's places as a power of two. Frames in flight (128, 1,024, 8,192) need room in the ring that answers come back
+# by: what finds none is lost, and sent again later. Much more than that would only be more memory to go round.
+MTU = {'single-line': 9000, 'single-line-8-a-frame': 1500, 'single-line-1-a-frame': 1500}
+RSIZE = {'single-line': 8, 'single-line-8-a-frame': 11, 'single-line-1-a-frame': 14}
 GOALS = {'unix/single-line': 1.0, 'memif/single-line': 1.2}
 
 
-def memif(role, socket, ring=''):
-    return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={socket}{ring}?mtu={MTU}'
+def shape_of(case):
+    return case.name.split('/')[1]
 
 
 class Carrier:
     """Addresses of one way in; `directory` is short, as a socket's path must be."""
 
-    def __init__(self, name, directory):
-        self.name, self.socket = name, os.path.join(directory, name)
+    starts = itertools.count()
+
+    def __init__(self, name, directory, mtu=None):
+        self.name, self.directory, self.mtu = name, directory, mtu
+        self.socket = None
+
+    def memif(self, role, more=''):
+        return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}{more}?mtu={self.mtu}'
 
     def listen(self):
-        # A listener that was killed leaves its socket behind.
-        with contextlib.suppress(OSError):
-            os.unlink(self.socket)
+        """Where the next to start listens: a listener that was killed leaves its socket behind, so each has its own."""
+        self.socket = os.path.join(self.directory, str(next(self.starts)))
         return {'tcp': 'tcp://127.0.0.1:0', 'unix': f'unix://{self.socket}', 'udp': 'udp://127.0.0.1:0',
-                'memif': memif('server', self.socket) + '&ip=10.9.0.2/24&port=7000'}[self.name]
+                'memif': self.memif('server') + '&ip=10.9.0.2/24&port=7000'}[self.name]
 
     def server(self, listening, case):
         """What a client is told for this case, of an engine that says it listens there."""
         if self.name != 'memif':
             return listening
-        return memif('client', self.socket, RINGS[case.name.split('/')[1]]) + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
+        return self.memif('client', f',rsize={RSIZE[shape_of(case)]}') + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
 
 
 class Reached:
@@ -74,8 +81,7 @@ def run_engine(holdfast, carrier, cases):
         listening = engine.address if carrier.name == 'tcp' else listening_as(engine, carrier.name)
         for case in cases:
             server = carrier.server(listening, case)
-            conditions = {'mtu': MTU if carrier.name == 'memif' else None, 'max_orders': orders}
-            holdfast.run_case(Reached(engine, server), case, conditions)
+            holdfast.run_case(Reached(engine, server), case, {'mtu': carrier.mtu, 'max_orders': orders})
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -127,9 +133,10 @@ def measure(directory, carriers, shapes, quick, between):
         for number in range(3 if quick else 5):
             # The other way round every second time, so that a machine that slows down does not slow always the same ones.
             for name in carriers if number % 2 == 0 else carriers[::-1]:
-                carrier, cases = Carrier(name, sockets), cases_of(name, shapes, 1 if quick else 2)
-                # Of a memif whose client went, the other end may go too (docs/dpdk.md): each case has its own.
+                cases = cases_of(name, shapes, 1 if quick else 2)
+                # A memif's MTU is of its start, and of one whose client went the other end may go too (docs/dpdk.md).
                 for group in [[case] for case in cases] if name == 'memif' else [cases]:
+                    carrier = Carrier(name, sockets, MTU[shape_of(group[0])] if name == 'memif' else None)
                     run_engine(holdfast, carrier, group)
                     run_echo(ceilings, carrier, group)
                 between()
@@ -140,7 +147,7 @@ def measure(directory, carriers, shapes, quick, between):
 
 def report(printer, bench, holdfast, ceilings, cases, **more):
     for case in cases:
-        carrier, shape = case.name.split('/')
+        carrier, shape = case.name.split('/')[0], shape_of(case)
         told = {**holdfast.told(case), 'echo': round(median(ceilings[case.name])),
                 'frames_resent': holdfast.runs[case.name][-1]['frames_resent']}
         if carrier == 'tcp':
