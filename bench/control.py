@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from engine import Engine, Failed, dies_with_us, pinned, program, run_json, scratch, write_stock
 from rows import median, row
@@ -113,17 +114,18 @@ def open_loop(engine, seconds):
 
 def beside(engine, directory, seconds):
     """The open loop with all that goes on beside it. -> its figures, with theirs"""
-    before = engine.numbers()
+    before, began = engine.numbers(), time.monotonic()
     with readers(engine) as end_readers, rest(engine, directory, LEAD_S + seconds + WARMUP_S + LEAD_S) as end_rest:
         # The readers must be behind, and REST at its rate, before it counts.
         open_loop(engine, LEAD_S - WARMUP_S)
         got, first = open_loop(engine, seconds)
         rest_rate = end_rest()
-        numbers = engine.numbers()
+        numbers, counted_s = engine.numbers(), time.monotonic() - began
         took = end_readers()
     if rest_rate < 0.95 * REST_RATE or took.get('ended') != 0 or numbers['followers'] < READERS:
         raise Failed(f'what goes on beside the open loop did not: REST {rest_rate:.0f}/s, readers {took}, {numbers}')
     got['beside'] = {'rest_per_s': round(rest_rate), 'followers': numbers['followers'], 'readers_bytes': took['bytes'],
+                     'counted_s': counted_s,
                      **{name: numbers[name] - before[name] for name in ('told', 'messages', 'reads', 'reads_behind', 'slow_dropped',
                                                                         'slow_requests')}}
     return got, first
@@ -158,6 +160,6 @@ def report(printer, alone, with_control, **told):
         printer.add(row('isolation', f'open-loop-{name}', values(with_control, name), 'us', 'alone', values(alone, name), **bound, **told,
                         beside=[one['beside'] for one in with_control]))
     printer.add(row('isolation', 'beside/rest', [one['beside']['rest_per_s'] for one in with_control], 'orders/s', **told))
-    told_per_s = [one['beside']['told'] / (told['seconds'] + 2 * WARMUP_S + LEAD_S) for one in with_control]
+    told_per_s = [one['beside']['told'] / one['beside']['counted_s'] for one in with_control]
     printer.add(row('isolation', 'beside/events-told', told_per_s, 'events/s',
                     followers=median([one['beside']['followers'] for one in with_control]), **told))

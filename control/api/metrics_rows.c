@@ -107,7 +107,7 @@ const struct hf_metric_row hf_metric_rows[] = {
     {"net_bad_version_total", "counter", "Frames of another version.", "net.bad_version", NULL, 0, true},
     {"net_too_large_total", "counter", "Frames that are too large.", "net.too_large", NULL, 0, true},
     {"net_credit_overrun_total", "counter", "Requests beyond their credits.", "net.credit_overrun", NULL, 0, true},
-    {"net_session_expired_total", "counter", "Sessions that ended for want of use.", "net.session_expired", NULL, 0, true},
+    {"net_session_expired_total", "counter", "Requests refused because their session is not known.", "net.session_expired", NULL, 0, true},
     {"net_resend_waiting_total", "counter", "Resent requests whose answer was on its way.", "net.resend_waiting", NULL, 0, true},
     {"net_resend_answered_total", "counter", "Resent requests answered anew.", "net.resend_answered", NULL, 0, true},
     {"net_resend_lost_total", "counter", "Resent requests whose answer is kept no more.", "net.resend_lost", NULL, 0, true},

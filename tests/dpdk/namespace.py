@@ -38,8 +38,8 @@ def enter_namespace():
 
 
 def ping(address, *options, count=3, there=run):
-    """Fails unless so many are answered, one after the other. Each is sent again after a while: DPDK's tap can leave a packet lying until the
-    next one comes (packets_kit.NUDGE_S), and of several sent at once ping gives up the last too soon."""
+    """Fails unless so many are answered, one after the other. Each is sent again after a while: DPDK's tap can leave a packet lying until
+    the next one comes (packets_kit.NUDGE_S), and of several sent at once ping gives up the last too soon."""
     for _ in range(count):
         there('ping', '-c', '1', '-i', '1', '-w', str(WAIT_S // 2), *options, address)
 
