@@ -25,6 +25,7 @@
 #include <rte_mbuf.h>
 
 #include "client/client_p.h"
+#include "net/dpdk/hold.h"
 
 enum {
     BURST = 32,
@@ -57,6 +58,7 @@ struct device {
     uint16_t id;                          /* DPDK's */
     uint64_t again_at_ns, again_after_ns; /* when it may be started again, as it has no link */
     struct rte_mempool *pool;
+    struct hf_hold_place *place; /* of a memif, else NULL */
     struct hf_ip ip;
     unsigned paths_used; /* none beyond is taken */
     struct path paths[PATHS_MAX];
@@ -86,7 +88,11 @@ static bool has_link(struct device *device)
 /* How many of a burst are gone; the rest is given back. */
 static unsigned transmit(struct device *device, struct rte_mbuf **packets, unsigned count)
 {
-    unsigned sent = device->started ? rte_eth_tx_burst(device->id, 0, packets, (uint16_t)count) : 0;
+    unsigned sent = 0;
+    if (device->started && hf_hold_enter(device->place)) {
+        sent = rte_eth_tx_burst(device->id, 0, packets, (uint16_t)count);
+        hf_hold_exit(device->place);
+    }
     if (sent == count)
         return count;
     rte_pktmbuf_free_bulk(packets + sent, count - sent);
@@ -226,13 +232,22 @@ static void unblock(struct device *device)
             hf_datagram_event(device->paths[i].session, EPOLLOUT);
 }
 
+static unsigned receive(struct device *device, struct rte_mbuf **packets)
+{
+    if (!hf_hold_enter(device->place))
+        return 0;
+    unsigned count = rte_eth_rx_burst(device->id, 0, packets, BURST);
+    hf_hold_exit(device->place);
+    return count;
+}
+
 static unsigned device_poll(struct hf_loop_device *base)
 {
     struct device *device = (struct device *)(void *)base;
     struct rte_mbuf *packets[BURST];
     unsigned count = device->started ? BURST : 0, total = 0;
     for (unsigned bursts = 0; count == BURST && bursts < BURSTS_MAX; bursts++) {
-        count = rte_eth_rx_burst(device->id, 0, packets, BURST);
+        count = receive(device, packets);
         if (count == 0)
             break;
         device->loop->now_ns = hf_clock_ns();
@@ -306,9 +321,12 @@ static int find_link(struct device *device)
         return 0;
     if (now_ns >= device->again_at_ns) {
         device->again_at_ns = now_ns + device->again_after_ns;
+        bool entered = hf_hold_enter_soon(device->place);
         if (device->started)
             (void)rte_eth_dev_stop(device->id);
         device->started = rte_eth_dev_start(device->id) == 0;
+        if (entered)
+            hf_hold_exit(device->place);
         /* Who is there now may have another Ethernet address. */
         memset(&device->ip.neighbours, 0, sizeof device->ip.neighbours);
     }
@@ -456,6 +474,8 @@ static int begin_device(struct device *device, struct hf_device *asked, char *er
     if (failed)
         return refused(error, error_bytes, HF_E_IO, "device %s cannot be used: %s; see docs/dpdk.md", device->name, rte_strerror(-failed));
     bool memif = strcmp(info.driver_name, "net_memif") == 0;
+    if (memif && !(device->place = hf_hold_take()))
+        return refused(error, error_bytes, HF_E_FULL, "device %s: too many memifs in a process", device->name);
     device->again_after_ns = memif ? again_memif_ns : again_other_ns;
     memcpy(asked->ip.mac, mac.addr_bytes, sizeof asked->ip.mac);
     /* The kernel's interface has the address that DPDK reports; ours is the neighbour of it. */
@@ -472,13 +492,17 @@ static void device_end(struct hf_loop_device *base)
     struct rte_eth_dev_info info = {0};
     if (device->probed && find_device(device) == 0) {
         (void)rte_eth_dev_info_get(device->id, &info);
+        bool entered = hf_hold_enter_soon(device->place);
         if (device->started)
             (void)rte_eth_dev_stop(device->id);
         (void)rte_eth_dev_close(device->id);
+        if (entered)
+            hf_hold_exit(device->place);
         if (info.device)
             (void)rte_dev_remove(info.device);
     }
     rte_mempool_free(device->pool);
+    hf_hold_give(device->place);
     free(device);
 }
 

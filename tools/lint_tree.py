@@ -26,8 +26,8 @@ IMPORTS = {
 # The general server knows nothing of Holdfast.
 LIFTABLE, LIFTABLE_EXTRA = 'control/grpc/', {'ring/atomics.h'}
 OFFLINE_EXTRA = {'persist', 'engine'}
-# What a client on a DPDK device shares with the engine: functions over packets and addresses, which know no session.
-DEVICE_EXTRA = {'net/dpdk/ip.h', 'net/dpdk/device.h'}
+# What a client on a DPDK device shares with the engine: functions over packets, addresses and DPDK's threads, which know no session.
+DEVICE_EXTRA = {'net/dpdk/ip.h', 'net/dpdk/device.h', 'net/dpdk/hold.h'}
 # The one file of server/ that another folder uses: the tool replays a directory with the code that holdfastd starts with.
 REPLAY = 'server/replay.h'
 # What judges the engine must not share its ideas: the oracle knows the wire formats and nothing else.

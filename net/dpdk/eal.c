@@ -1,8 +1,5 @@
 #include "net/dpdk/eal.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -14,9 +11,10 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 
+#include "net/dpdk/eal_files.h"
 #include "net/net.h"
 
-enum { HF_EAL_WORDS_MAX = 96, HF_EAL_TEXT_BYTES = 8192, HF_EAL_DEPTH_MAX = 4 };
+enum { HF_EAL_WORDS_MAX = 96, HF_EAL_TEXT_BYTES = 8192 };
 
 static const char hf_runtime_variable[] = "RUNTIME_DIRECTORY";
 
@@ -30,7 +28,6 @@ struct hf_eal_words {
 };
 
 static bool hf_eal_started;
-static char hf_eal_directory[256]; /* of its files, while there are any; else empty */
 
 __attribute__((format(printf, 2, 3))) static void hf_eal_add(struct hf_eal_words *line, const char *format, ...)
 {
@@ -98,41 +95,6 @@ static void hf_eal_write(struct hf_eal_words *line, const struct hf_eal_options 
         hf_eal_add(line, "-m%u", options->memory_mib);
 }
 
-static void hf_eal_remove_tree(int parent, const char *name, unsigned depth)
-{
-    int fd = depth > 0 ? openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (fd >= 0 && !directory)
-        close(fd);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
-            hf_eal_remove_tree(dirfd(directory), entry->d_name, depth - 1);
-    }
-    if (directory)
-        closedir(directory);
-    (void)unlinkat(parent, name, AT_REMOVEDIR);
-}
-
-static int hf_eal_make_directory(void)
-{
-    const char *temporary = getenv("TMPDIR");
-    snprintf(hf_eal_directory, sizeof hf_eal_directory, "%s/hf-eal-XXXXXX", temporary && temporary[0] == '/' ? temporary : "/tmp");
-    if (mkdtemp(hf_eal_directory))
-        return 0;
-    int error = hf_net_fail(HF_E_IO, "no directory for DPDK at %s: %s", hf_eal_directory, strerror(errno));
-    hf_eal_directory[0] = '\0';
-    return error;
-}
-
-static void hf_eal_remove_directory(void)
-{
-    if (hf_eal_directory[0])
-        hf_eal_remove_tree(AT_FDCWD, hf_eal_directory, HF_EAL_DEPTH_MAX);
-    hf_eal_directory[0] = '\0';
-}
-
 /* What EAL keeps there is for other processes of DPDK, and there are none; open files and maps outlive their names. Not its --no-shconf,
  * which keeps it off the disk as well: memif devices refuse that. */
 static bool hf_eal_init(struct hf_eal_words *line)
@@ -142,7 +104,7 @@ static bool hf_eal_init(struct hf_eal_words *line)
     /* With huge pages of a file system it takes more memory only while it sees that no other process is there to be told. Asked now: it
      * changes the words. */
     bool files = hf_eal_says(line, "--telemetry") || hf_eal_says(line, "--huge-unlink");
-    setenv(hf_runtime_variable, hf_eal_directory, 1);
+    setenv(hf_runtime_variable, hf_eal_files_path(), 1);
     bool done = rte_eal_init(line->count, line->words) >= 0;
     if (kept)
         setenv(hf_runtime_variable, kept, 1);
@@ -150,26 +112,8 @@ static bool hf_eal_init(struct hf_eal_words *line)
         unsetenv(hf_runtime_variable);
     free(kept);
     if (!done || !files)
-        hf_eal_remove_directory();
+        hf_eal_files_remove();
     return done;
-}
-
-/* When a memif's peer goes, DPDK's thread for interrupts unmaps what a shard may be reading, a moment after it has told it not to. What it
- * must not do is to take the core from a shard that is within a burst: a batch thread takes none from others when it wakes. */
-static void hf_eal_tame_interrupts(void)
-{
-    DIR *threads = opendir("/proc/self/task");
-    for (struct dirent *entry; threads && (entry = readdir(threads));) {
-        char path[300], name[32] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-        FILE *file = fopen(path, "re");
-        if (file && fgets(name, sizeof name, file) && strcmp(name, "eal-intr-thread\n") == 0)
-            (void)sched_setscheduler((pid_t)strtol(entry->d_name, NULL, 10), SCHED_BATCH, &(struct sched_param){0});
-        if (file)
-            fclose(file);
-    }
-    if (threads)
-        closedir(threads);
 }
 
 int hf_eal_start(const struct hf_eal_options *options)
@@ -182,16 +126,16 @@ int hf_eal_start(const struct hf_eal_options *options)
     hf_eal_write(&line, options, &cpus);
     if (line.full)
         return hf_net_fail(HF_E_USAGE, "too many arguments for DPDK");
-    int error = hf_eal_make_directory();
+    int error = hf_eal_files_make();
     if (error)
         return error;
+    for (unsigned i = 0; i < options->device_count; i++)
+        hf_eal_files_clear_socket(&options->devices[i]);
     hf_eal_started = true;
     bool done = hf_eal_init(&line);
     pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
-    if (done) {
-        hf_eal_tame_interrupts();
+    if (done)
         return 0;
-    }
     char names[512] = "";
     bool huge = false;
     for (unsigned i = 0; i < options->device_count; i++) {
@@ -206,5 +150,5 @@ int hf_eal_start(const struct hf_eal_options *options)
 void hf_eal_end(void)
 {
     rte_eal_cleanup();
-    hf_eal_remove_directory();
+    hf_eal_files_remove();
 }

@@ -100,6 +100,17 @@ static int hf_nic_make_pools(struct hf_nic *nic)
     return 0;
 }
 
+static int hf_nic_take_places(struct hf_nic *nic)
+{
+    if (strcmp(nic->driver, "net_memif") != 0)
+        return 0;
+    nic->control = hf_hold_take();
+    bool all = nic->control != NULL;
+    for (unsigned shard = 0; shard < nic->plan.queues; shard++)
+        all = (nic->places[shard] = hf_hold_take()) && all;
+    return all ? 0 : hf_net_fail(HF_E_FULL, "device %s: too many shards on too many memifs", nic->device.name);
+}
+
 static void hf_nic_empty(struct hf_spsc *ring)
 {
     struct rte_mbuf *packet;
@@ -252,6 +263,8 @@ static int hf_nic_open(struct hf_nic *nic)
         error = hf_nic_make_pools(nic);
     if (!error)
         error = hf_nic_make_rings(nic);
+    if (!error)
+        error = hf_nic_take_places(nic);
     if (error)
         return error;
     nic->open = true;
@@ -266,17 +279,23 @@ static void hf_nic_close(struct hf_nic *nic)
     if (nic->open) {
         (void)rte_eth_dev_callback_unregister(nic->port, RTE_ETH_EVENT_INTR_LSC, hf_nic_told, nic);
         (void)rte_eth_dev_callback_unregister(nic->port, RTE_ETH_EVENT_INTR_RESET, hf_nic_told, nic);
+        bool entered = hf_hold_enter_soon(nic->control);
         if (nic->started)
             (void)rte_eth_dev_stop(nic->port);
         (void)rte_eth_dev_close(nic->port);
+        if (entered)
+            hf_hold_exit(nic->control);
     }
     for (unsigned from = 0; from < HF_NIC_SHARDS_MAX; from++) {
         for (unsigned to = 0; to < HF_NIC_SHARDS_MAX; to++)
             hf_nic_empty(nic->inward[from][to]);
         hf_nic_empty(nic->outward[from]);
     }
-    for (unsigned shard = 0; shard < HF_NIC_SHARDS_MAX; shard++)
+    for (unsigned shard = 0; shard < HF_NIC_SHARDS_MAX; shard++) {
         rte_mempool_free(nic->pools[shard]);
+        hf_hold_give(nic->places[shard]);
+    }
+    hf_hold_give(nic->control);
     free(nic);
 }
 
@@ -349,6 +368,19 @@ static void hf_nic_look_at_link(struct hf_nic *nic)
     hf_add_relaxed_u64(&nic->link_changes, 1);
 }
 
+static bool hf_nic_begin_anew(struct hf_nic *nic)
+{
+    bool entered = hf_hold_enter_soon(nic->control);
+    if (nic->started)
+        (void)rte_eth_dev_stop(nic->port);
+    nic->started = false;
+    (void)rte_eth_dev_reset(nic->port); /* not every device can; all can be configured again */
+    bool begun = hf_nic_start(nic) == 0;
+    if (entered)
+        hf_hold_exit(nic->control);
+    return begun;
+}
+
 void hf_nic_tick(struct hf_nic *nic)
 {
     hf_nic_look_at_link(nic);
@@ -359,11 +391,7 @@ void hf_nic_tick(struct hf_nic *nic)
     for (unsigned shard = 0; shard < nic->shards; shard++)
         if (hf_load_acquire_u32(&nic->off[shard]) != renewal) /* partner: the store in hf_nic_usable() */
             return;
-    if (nic->started)
-        (void)rte_eth_dev_stop(nic->port);
-    nic->started = false;
-    (void)rte_eth_dev_reset(nic->port); /* not every device can; all can be configured again */
-    if (hf_nic_start(nic) != 0) {
+    if (!hf_nic_begin_anew(nic)) {
         hf_bump_relaxed_u64(&nic->renewals_failed, 1);
         return;
     }

@@ -6,6 +6,7 @@
 #define HF_NET_DPDK_NIC_H
 
 #include "net/dpdk/device.h"
+#include "net/dpdk/hold.h"
 #include "net/dpdk/plan.h"
 #include "net/net.h"
 #include "ring/atomics.h"
@@ -32,6 +33,8 @@ struct hf_nic {
     struct rte_mempool *pools[HF_NIC_SHARDS_MAX];
     struct hf_spsc *inward[HF_NIC_SHARDS_MAX][HF_NIC_SHARDS_MAX]; /* from who has the queue, to whom it is for; NULL: none */
     struct hf_spsc *outward[HF_NIC_SHARDS_MAX];                   /* from a shard without a queue */
+    /* of a memif, else NULL: of who has a queue, and of who starts and stops it */
+    struct hf_hold_place *places[HF_NIC_SHARDS_MAX], *control;
 
     /* shared */
     struct hf_atomic_u32 renewal;                /* odd: all shards keep off, for it is begun anew; then even */
@@ -56,7 +59,7 @@ static inline unsigned hf_nic_queue(const struct hf_nic *nic, unsigned shard)
     return shard < nic->plan.queues ? shard : shard % nic->plan.queues;
 }
 
-/* Whether the shard may touch the device now; asked before each burst. */
+/* Whether no new beginning wants the shard off the device. */
 static inline bool hf_nic_usable(struct hf_nic *nic, unsigned shard)
 {
     uint32_t renewal = hf_load_acquire_u32(&nic->renewal); /* partner: the store that ends a renewal */
@@ -64,6 +67,17 @@ static inline bool hf_nic_usable(struct hf_nic *nic, unsigned shard)
         return true;
     hf_store_release_u32(&nic->off[shard], renewal); /* partner: the load in hf_nic_tick() */
     return false;
+}
+
+/* Whether the shard, which has a queue, may make bursts now, until hf_nic_exit(). */
+static inline bool hf_nic_enter(struct hf_nic *nic, unsigned shard)
+{
+    return hf_nic_usable(nic, shard) && hf_hold_enter(nic->places[shard]);
+}
+
+static inline void hf_nic_exit(struct hf_nic *nic, unsigned shard)
+{
+    hf_hold_exit(nic->places[shard]);
 }
 
 /* Begin it anew: it said that it must be, or somebody wants it. Any thread; hf_nic_tick() does it once all shards keep off. */

@@ -83,10 +83,12 @@ static bool hf_dpdk_transmit(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
     if (count == 0)
         return false;
     end->unsent_count = 0;
-    if (!hf_dpdk_has_queue(dpdk, nic))
+    if (!hf_dpdk_has_queue(dpdk, nic)) {
         sent = hf_spsc_put(nic->outward[dpdk->shard], end->unsent, count, HF_NIC_ELEMENT_BYTES);
-    else if (hf_nic_usable(nic, dpdk->shard))
+    } else if (hf_nic_enter(nic, dpdk->shard)) {
         sent = rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, end->unsent, (uint16_t)count);
+        hf_nic_exit(nic, dpdk->shard);
+    }
     hf_dpdk_packets(dpdk)->out += sent;
     if (sent < count)
         hf_dpdk_lose(dpdk, end->unsent + sent, count - sent);
@@ -106,7 +108,7 @@ static bool hf_dpdk_transmit_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *en
     struct hf_nic *nic = end->nic;
     struct rte_mbuf *packets[HF_NIC_BURST];
     bool any = false;
-    if (!hf_dpdk_has_queue(dpdk, nic) || nic->shards == nic->plan.queues || !hf_nic_usable(nic, dpdk->shard))
+    if (!hf_dpdk_has_queue(dpdk, nic) || nic->shards == nic->plan.queues || !hf_nic_enter(nic, dpdk->shard))
         return false;
     for (unsigned from = dpdk->shard + nic->plan.queues; from < nic->shards; from += nic->plan.queues) {
         uint32_t count = hf_spsc_get(nic->outward[from], packets, HF_NIC_BURST, HF_NIC_ELEMENT_BYTES);
@@ -115,6 +117,7 @@ static bool hf_dpdk_transmit_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *en
             hf_dpdk_lose(dpdk, packets + sent, count - sent);
         any = any || count > 0;
     }
+    hf_nic_exit(nic, dpdk->shard);
     return any;
 }
 
@@ -307,8 +310,9 @@ static bool hf_dpdk_fill(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
     struct hf_nic *nic = end->nic;
     bool any = false;
     end->received_at = end->received_count = 0;
-    if (hf_dpdk_has_queue(dpdk, nic) && hf_nic_usable(nic, dpdk->shard)) {
+    if (hf_dpdk_has_queue(dpdk, nic) && hf_nic_enter(nic, dpdk->shard)) {
         end->received_count = rte_eth_rx_burst(nic->port, (uint16_t)dpdk->shard, end->received, HF_NIC_BURST);
+        hf_nic_exit(nic, dpdk->shard);
         any = end->received_count > 0;
         if (nic->shards > 1)
             hf_dpdk_sort(dpdk, end);

@@ -1,17 +1,18 @@
 """dpdk:// over a memif: its other end is a bridge to an interface of Linux, whose stack is the peer."""
 
+import glob
 import os
 
 from namespace import Bridge, enter_namespace, ping, run
-from harness import EndTest, main, run_tool  # its folder is known by now
+from harness import EndTest, main, run_tool, scaled, start_tool  # its folder is known by now
 
 
 class Memif(EndTest):
-    def start_on_memif(self, options='', **more):
+    def start_on_memif(self, options='', config=None, **more):
         socket = os.path.join(self.directory, 'memif.sock')
         self.socket = socket
         address = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={socket}?ip=10.9.0.2/24&ip=fd00:9::2/64&port=7000{options}'
-        return self.start('--listen', address, '--insecure-listen', **more)
+        return self.start(*(['--config', config] if config else []), '--listen', address, '--insecure-listen', **more)
 
     def connect_bridge(self, *buffer_bytes):
         bridge = Bridge(self.socket, 'hf1', *buffer_bytes)
@@ -77,6 +78,49 @@ class Memif(EndTest):
         self.assertEqual(engine.stop(), 0)
         self.kept(state)
         self.assertFalse(os.path.exists(self.socket))
+
+    def packets_in(self, engine):
+        return self.tool(engine, 'status')['shards'][0].get('packets', {}).get('in', 0)
+
+    def test_clients_that_are_killed_while_answers_stream_to_them_take_no_engine_with_them(self):
+        engine = self.start_on_memif('&mtu=9000')
+        self.stock(engine, 4, 1000000)
+        client = f'dpdk://net_memif0,role=client,socket-abstract=no,socket={self.socket}?ip=10.9.0.1/24&to=10.9.0.2:7000&mtu=9000'
+        for _ in range(scaled(6, 60)):
+            before = self.packets_in(engine)
+            load = start_tool(client, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--batch', 8, '--inflight', 64,
+                              '--seconds', 600)
+            try:
+                self.eventually(lambda: self.packets_in(engine) > before + 200, 'a stream of packets')
+            finally:
+                load.kill()
+                load.communicate()
+            self.eventually(lambda: not self.tool(engine, 'status')['devices']['0']['link_up'], 'the end of the link')
+        self.load(client)
+        self.audit_clean(engine)
+        self.assertEqual(engine.stop(), 0, engine.text())
+
+    def test_an_engine_starts_where_a_killed_one_left_its_socket_and_its_files_and_leaves_those_of_one_that_lives(self):
+        os.environ['TMPDIR'] = self.directory
+        self.addCleanup(os.environ.pop, 'TMPDIR')
+        config = self.write('config.yaml', 'insecure-listen: true\ndpdk:\n  eal: --telemetry\n')
+
+        def files():
+            return set(glob.glob(os.path.join(self.directory, 'hf-eal-*')))
+        self.start_on_memif('', config).kill()
+        left = files()
+        self.assertEqual(len(left), 1)
+        self.assertTrue(os.path.exists(self.socket))
+        second = self.start_on_memif('', config)
+        kept = files()
+        self.assertEqual((len(kept), kept & left), (1, set()))
+        third = self.refused_start(5, 'DPDK finds no such device', options=second.arguments[3:], data=os.path.join(self.directory, 'other'))
+        self.assertEqual(files(), kept, third)
+        bridge = self.connect_bridge()
+        ping('10.9.0.2')
+        bridge.stop()
+        self.assertEqual(second.stop(), 0)
+        self.assertEqual((files(), os.path.exists(self.socket)), (set(), False))
 
 
 if __name__ == '__main__':
