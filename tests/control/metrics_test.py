@@ -120,6 +120,7 @@ class MetricsTest(api_test.ShopTest):
 
     def test_what_clients_send_never_becomes_a_label(self):
         _, shop = self.serve(stock=0)
+        self.eventually(lambda: self.page().rows('holdfast_shard_stage_duration_seconds_count'), 'the shards saying their numbers')
         before = {labels for _, labels in self.page().samples}
         for number in range(50):
             with self.assertRaises(grpc.RpcError):
