@@ -6,7 +6,6 @@ control/ or of the libraries that only control/ uses, while the control plane's 
 """
 
 import bisect
-import ctypes
 import os
 import platform
 import re
@@ -22,14 +21,13 @@ import grpc
 import api_test
 import harness
 from holdfast.v1 import events_pb2, orders_pb2
+from stopped import Stopped, threads_of
 
 SAMPLES = 300
 # What a shard may call of control/: its own ends of two rings (control/api/exchange.h).
 SHARD_SIDE = {'hf_exchange_take', 'hf_exchange_give'}
 CONTROL = re.compile(r'hf_(?:grpc|http|control|events?|exchange|rest|refuse|draft|slow|follower)_|holdfast__v1__|protobuf_c_|nghttp2_')
 LIBRARIES = ('libnghttp2', 'libprotobuf-c')
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_CONT, PTRACE_DETACH, PTRACE_GETREGS = 0x4206, 0x4207, 7, 17, 12
-WALL, RIP, REGISTERS = 0x40000000, 16, 27
 
 
 class Program:
@@ -60,46 +58,7 @@ class Program:
         return self.symbols[place][1].split('.')[0] if place >= 0 else '?'
 
 
-class Watched:
-    """One thread, to be stopped and looked at. All of it must be called by one thread of ours."""
-
-    def __init__(self, tid):
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-        self.libc.ptrace.restype = ctypes.c_long
-        self.tid = tid
-        self.ask(PTRACE_SEIZE)
-
-    def ask(self, request, data=None):
-        if self.libc.ptrace(request, self.tid, None, data) != 0:
-            raise OSError(ctypes.get_errno(), f'ptrace {request:#x}: {os.strerror(ctypes.get_errno())}')
-
-    def stop(self):
-        self.ask(PTRACE_INTERRUPT)
-        os.waitpid(self.tid, WALL)
-
-    def address(self):
-        """Where it stands."""
-        registers = (ctypes.c_ulonglong * REGISTERS)()
-        self.stop()
-        self.ask(PTRACE_GETREGS, ctypes.cast(registers, ctypes.c_void_p))
-        self.ask(PTRACE_CONT)
-        return registers[RIP]
-
-    def leave(self):
-        self.stop()
-        self.ask(PTRACE_DETACH)
-
-
 class IsolationTest(harness.EndTest):
-    def threads(self, engine):
-        """name -> tids"""
-        names = {}
-        for task in os.listdir(f'/proc/{engine.process.pid}/task'):
-            with open(f'/proc/{engine.process.pid}/task/{task}/comm', encoding='utf-8') as comm:
-                names.setdefault(comm.read().strip(), []).append(int(task))
-        return names
-
     def busy(self, engine, stop):
         """Orders and followers over gRPC until `stop`; returns what is to be joined."""
         target = f'unix:{engine.data}/control.sock'
@@ -136,18 +95,19 @@ class IsolationTest(harness.EndTest):
         stop = threading.Event()
         workers = self.busy(engine, stop)
         program = Program(engine.process.pid, harness.HOLDFASTD)
-        names = self.threads(engine)
+        names = threads_of(engine)
         shards = [tid for name, tids in names.items() if name.startswith('hf-shard') for tid in tids]
         self.assertEqual(len(shards), 2, names)
         seen = {}
         try:
             for kind, tids in (('shard', shards), ('control', names['hf-control-0'])):
-                watched = [Watched(tid) for tid in tids]
+                watched = [Stopped(tid) for tid in tids]
                 for _ in range(SAMPLES):
                     seen.setdefault(kind, []).extend(program.at(each.address()) for each in watched)
                     time.sleep(0.0005)
                 for each in watched:
-                    each.leave()
+                    each.stop()
+                    each.go()
         finally:
             stop.set()
             for worker in workers:
