@@ -53,7 +53,7 @@ class Device(EndTest):
         # At a rate, with the times at which orders are due.
         self.load(self.four(), '--batch', 2, '--rate', 4000)
         self.audit_clean(engine, acked)
-        net = self.tool(engine, 'status')['shards'][0]['net']
+        net = self.status(engine)['shards'][0]['net']
         self.assertEqual([net[name] for name in ('bad_frame', 'bad_crc')], [0, 0], net)
         state = self.digest(engine)
         self.assertEqual(engine.stop(), 0)
@@ -73,7 +73,7 @@ class Device(EndTest):
         found = run_tool(self.four('&mtu=9000'), 'load', '--skus', 4, '--connections', 8, '--rate', 0, '--orders', 20480, '--inflight', 32,
                          '--batch', 1)
         self.assertEqual((found.status, found.json['granted']), (0, 20480), str(found))
-        net = self.tool(engine, 'status')['shards'][0]['net']
+        net = self.status(engine)['shards'][0]['net']
         self.assertEqual(net['datagrams_late'], 0, net)
         self.assertLessEqual(net['resend_waiting'] + net['resend_answered'], found.json['frames_resent'], net)
 
@@ -82,7 +82,7 @@ class Device(EndTest):
         self.stock(engine, 4, 1000000)
         self.load(self.four(), '--batch', 4)
         self.audit_clean(engine)
-        for shard in self.tool(engine, 'status')['shards']:
+        for shard in self.status(engine)['shards']:
             self.assertGreater(shard['net']['datagrams_in'], 0, shard)
 
     def test_an_address_that_names_no_device_or_no_engine_is_refused_with_a_sentence(self):

@@ -59,7 +59,7 @@ class Lossy(EndTest):
         self.assertGreater(carried, 0)
         for count in faults:
             self.assertGreater(count, carried // 40)
-        net = self.tool(engine, 'status')['shards'][0]['net']
+        net = self.status(engine)['shards'][0]['net']
         self.assertGreater(net['resend_waiting'] + net['resend_answered'], 0, net)
         for name in ('bad_frame', 'bad_crc', 'credit_overrun', 'resend_lost', 'session_expired'):
             self.assertEqual(net[name], 0, net)

@@ -42,7 +42,7 @@ class Tap(EndTest):
             self.assertEqual(found.status, 0, str(found))
             self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
         self.audit_clean(engine, acked)
-        net = self.tool(engine, 'status')['shards'][0]['net']
+        net = self.status(engine)['shards'][0]['net']
         self.assertGreaterEqual(net['datagrams_in'], 200, net)
         self.assertEqual([net[name] for name in ('bad_frame', 'bad_crc', 'datagrams_unsent')], [0, 0, 0], net)
         state = self.digest(engine)
@@ -73,7 +73,7 @@ class Tap(EndTest):
             found = run_tool(address, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8)
             self.assertEqual([found.json[name] for name in ('orders', 'granted', 'unanswered')], [400, 400, 0], str(found))
         self.audit_clean(engine)
-        shards = self.tool(engine, 'status')['shards']
+        shards = self.status(engine)['shards']
         for shard in shards:
             self.assertGreater(shard['net']['datagrams_in'], 0, shards)
         self.assertEqual(engine.stop(), 0)

@@ -25,11 +25,8 @@ class BadInput(harness.EndTest):
         self.audit_clean(self.engine)
         super().tearDown()
 
-    def status(self):
-        return self.tool(self.engine, 'status')
-
     def net(self, name):
-        return sum(shard['net'][name] for shard in self.status()['shards'])
+        return sum(shard['net'][name] for shard in self.status(self.engine)['shards'])
 
     def refused_frame(self, raw, result, closes, numbered=None):
         """A frame on a connection of its own gets REFUSED with `result`; the connection ends or goes on."""
@@ -267,7 +264,7 @@ class BadInput(harness.EndTest):
     def test_an_id_too_old(self):
         client = self.client
         old = p.make_id(p.route('GOOD'), client.now_ms() - 3600 * 1000)
-        self.eventually(lambda: self.status()['shards'][0]['marks'] > 0, 'a mark')
+        self.eventually(lambda: self.status(self.engine)['shards'][0]['marks'] > 0, 'a mark')
         self.assertEqual(client.place([('GOOD', 1, 1)], old)[1].result, 'ID_TOO_OLD')
 
     def test_no_id_and_no_arguments(self):

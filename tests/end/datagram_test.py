@@ -34,7 +34,7 @@ class Datagrams(EndTest):
 
     def totals(self, engine):
         counts = Counter()
-        for shard in self.tool(engine, 'status')['shards']:
+        for shard in self.status(engine)['shards']:
             counts.update(shard['net'])
         return counts
 
@@ -60,7 +60,7 @@ class Datagrams(EndTest):
         engine = self.start_udp(shards=2)
         self.stock(engine, 4, 1000000)
         self.load(engine.addresses[1], 400, '--batch', 2, '--inflight', 8)
-        for shard in self.tool(engine, 'status')['shards']:
+        for shard in self.status(engine)['shards']:
             self.assertGreater(shard['net']['datagrams_in'], 0)
             self.assertLess(shard['forwarded'], shard['commands'] / 2)
         self.audit_clean(engine)

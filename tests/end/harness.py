@@ -183,6 +183,13 @@ class EndTest(unittest.TestCase):
         self.assertEqual(done.status, status, str(done))
         return done.json if done.out else None
 
+    def status(self, engine):
+        """With the numbers of every shard: on a busy machine one may be too late for a single status."""
+        def whole():
+            found = self.tool(engine, 'status')
+            return found if all(shard['answers_status'] for shard in found['shards']) else None
+        return self.eventually(whole, 'numbers of every shard')
+
     def digest(self, engine):
         """(position, digest) of the live state."""
         found = self.tool(engine, 'digest')

@@ -85,7 +85,7 @@ def memory_kib(engine):
 class Hostile(EndTest):
     def counts(self, engine):
         counts = Counter()
-        for shard in self.tool(engine, 'status')['shards']:
+        for shard in self.status(engine)['shards']:
             counts.update(shard['net'])
         return counts
 

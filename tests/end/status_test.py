@@ -16,16 +16,16 @@ class Status(harness.EndTest):
         client = self.connect(engine)
         for sku in skus:
             client.provide(sku, 1, 1000)
-        before = self.tool(engine, 'status')
+        before = self.status(engine)
         for number in range(ORDERS):
             self.assertEqual(client.place([(skus[number % 8], 1, 1)])[1].result, 'OK')
         self.assertEqual(client.place([(skus[0], 1, 2), (skus[1], 1, 1)])[1].result, 'OK')
         self.assertEqual(client.place([(skus[0], 1, 100000)])[1].result, 'SHORT')
         self.tool(engine, 'digest')
-        tables = lambda: {name: rows['rows_used'] for name, rows in self.tool(engine, 'status')['tables'].items() if 'rows_used' in rows}
+        tables = lambda: {name: rows['rows_used'] for name, rows in self.status(engine)['tables'].items() if 'rows_used' in rows}
         wanted = {'skus': 8, 'cells': 8, 'orders': ORDERS + 1, 'lines': 1, 'limits': 0, 'locations': 1}
         self.eventually(lambda: wanted.items() <= tables().items(), wanted)
-        after = self.tool(engine, 'status')
+        after = self.status(engine)
         self.assertEqual(after['log']['orders_since_start'], ORDERS + 1)
         # A record of one line: its head, the command and one named touch.
         self.assertTrue(128 < after['log']['bytes_per_order'] < 256, after['log'])
@@ -53,8 +53,7 @@ class Status(harness.EndTest):
             thread.start()
         try:
             for _ in range(8):
-                status = self.tool(engine, 'status')
-                self.assertEqual([shard['answers_status'] for shard in status['shards']], [1, 1])
+                self.assertEqual(len(self.status(engine)['shards']), 2)
                 self.digest(engine)
                 self.audit_clean(engine)
         finally:

@@ -128,7 +128,7 @@ class Stop(harness.EndTest):
         self.addCleanup(harness.shutil.rmtree, shared, ignore_errors=True)
         data = os.path.join(shared, 'data')
         engine, state = self.short_life(data=data)
-        direct = self.tool(engine, 'status')['log']['direct']
+        direct = self.status(engine)['log']['direct']
         self.assertEqual('O_DIRECT' in engine.text(), not direct, 'the log says what status says')
         self.assertEqual(direct, 0)
         engine.kill()
@@ -139,7 +139,7 @@ class Stop(harness.EndTest):
 
     def test_status_has_what_operators_look_at(self):
         engine, _ = self.short_life(shards=2)
-        status = self.tool(engine, 'status')
+        status = self.status(engine)
         self.assertEqual([name for name in STATUS_FIELDS if name not in status], [])
         self.assertEqual(len(status['shards']), 2)
         self.assertTrue({'cell_bytes', 'order_bytes'} <= status['memory'].keys())
@@ -148,7 +148,7 @@ class Stop(harness.EndTest):
         self.assertEqual(status['term'], 1)
         self.assertGreater(status['results']['OK'], 20)
         self.connect(engine).place([('GOOD', 1, 1 << 30)])
-        self.assertEqual(self.tool(engine, 'status')['results']['SHORT'], 1)
+        self.assertEqual(self.status(engine)['results']['SHORT'], 1)
         self.assertEqual(status['log']['bytes_per_order'] > 0, True)
 
     def test_defaults_start_within_the_promised_memory_and_disk(self):
@@ -160,7 +160,7 @@ class Stop(harness.EndTest):
             resident_kib = next(int(line.split()[1]) for line in lines if line.startswith('VmRSS'))
         used = sum(os.stat(os.path.join(self.data, name)).st_blocks * 512 for name in os.listdir(self.data))
         self.assertLess(used, 256 << 20)
-        rows = self.tool(engine, 'status')['tables']
+        rows = self.status(engine)['tables']
         self.assertGreaterEqual(rows['skus']['rows_max'], 1000000)
         self.assertGreaterEqual(rows['orders']['rows_max'], 16000000)
         if b'__asan_init' not in code and b'__tsan_init' not in code:

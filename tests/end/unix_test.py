@@ -36,7 +36,7 @@ class UnixSockets(EndTest):
         self.trade(self.address)
         self.trade(engine.address)
         self.assertEqual(self.digest(engine)[1], self.tool_at(self.address, 'digest')['digest'])
-        for shard in self.tool(engine, 'status')['shards']:
+        for shard in self.status(engine)['shards']:
             self.assertEqual((shard['forwarded'] > shard['commands'] / 2, shard['commands'] > 0), (False, True), shard)
         self.audit_clean(engine)
         self.assertEqual(engine.stop(), 0)
