@@ -100,6 +100,9 @@ struct hf_id hf_tool_call_id(struct hf_tool_call *call, uint16_t route);
 uint32_t hf_tool_call_partitions(const struct hf_tool_call *call);
 unsigned hf_tool_call_frame_bytes_max(const struct hf_tool_call *call);
 
+/* HF_EXIT_UNREACHABLE, said of a command that was sent and had no answer. */
+int hf_tool_fail_unknown(const struct hf_tool *tool, const char *why);
+
 /* Commands over a control plane, many at once (tool_control.c). begin: `done` gets the answer, NULL when there is none, and then the name
  * of the result that refused the call or 0. False: too many are out. */
 bool hf_tool_execute(struct hf_tool_call *call, const struct hf_command *command,
@@ -139,6 +142,8 @@ int hf_tool_top(struct hf_tool *tool, int argc, char **argv);
 /* The whole of what STATUS says as one object, its shards in the array "shards": 0 with *out, or an exit status after a sentence. `call` is
  * connected. */
 int hf_tool_ask_status(const struct hf_tool *tool, struct hf_tool_call *call, json_t **out);
+/* The stage where a shard of the status stands, by its name. */
+const char *hf_tool_stage_name(const json_t *shard);
 int hf_tool_follow(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_load(struct hf_tool *tool, int argc, char **argv);
 int hf_tool_journal(struct hf_tool *tool, int argc, char **argv); /* offline_journal.c */

@@ -78,13 +78,17 @@ int hf_tool_call_open(const struct hf_tool *tool, struct hf_tool_call *call, uin
 int hf_tool_call_send(const struct hf_tool *tool, struct hf_tool_call *call)
 {
     uint16_t refused = 0;
-    int failed = call->control ? hf_tool_execute_one(call, &refused)
-                               : hf_client_call(call->client, call->batch, call->deadline_ns, call->answer, sizeof call->room, &refused);
-    if (!failed)
+    if (call->control)
+        return hf_tool_execute_one(tool, call);
+    if (hf_client_call(call->client, call->batch, call->deadline_ns, call->answer, sizeof call->room, &refused) == 0)
         return 0;
     if (refused)
         return hf_tool_fail(tool, HF_EXIT_REFUSED, "%s: %s", hf_result_name(refused), hf_result_advice(refused));
-    const char *why = call->control ? hf_control_error(call->control) : hf_client_error(call->client);
+    return hf_tool_fail_unknown(tool, hf_client_error(call->client));
+}
+
+int hf_tool_fail_unknown(const struct hf_tool *tool, const char *why)
+{
     return hf_tool_fail(tool, HF_EXIT_UNREACHABLE, "no answer in time; whether it was done is not known%s%s", *why ? ": " : "", why);
 }
 

@@ -112,7 +112,15 @@ static bool is_answer(const ProtobufCBinaryData *bytes, uint16_t opcode)
     return answer.length == bytes->len && answer.opcode == opcode;
 }
 
-int hf_tool_execute_one(struct hf_tool_call *call, uint16_t *refused)
+/* Whether a status leaves open if the command was run: those that say no more than that nobody waits for it. Of the others the command's
+ * client may be told that it was refused. */
+static bool is_open(const struct waited *waited)
+{
+    enum { CANCELLED = 1, UNKNOWN = 2, DEADLINE_EXCEEDED = 4 }; /* of gRPC */
+    return waited->status <= 0 || waited->status == CANCELLED || waited->status == UNKNOWN || waited->status == DEADLINE_EXCEEDED;
+}
+
+int hf_tool_execute_one(const struct hf_tool *tool, struct hf_tool_call *call)
 {
     Holdfast__V1__ExecuteRequest request = HOLDFAST__V1__EXECUTE_REQUEST__INIT;
     struct waited waited;
@@ -121,13 +129,15 @@ int hf_tool_execute_one(struct hf_tool_call *call, uint16_t *refused)
     Holdfast__V1__ExecuteResponse *response = (Holdfast__V1__ExecuteResponse *)call_admin(
         call->control, "Execute", &request.base, &holdfast__v1__execute_response__descriptor,
         call->deadline_ns ? call->deadline_ns : deadline_ns, &waited);
-    *refused = waited.refused;
     bool good = response && is_answer(&response->answer, call->command->opcode);
     if (good)
         memcpy(call->answer, response->answer.data, response->answer.len);
     if (response)
         protobuf_c_message_free_unpacked(&response->base, NULL);
-    return good ? 0 : HF_E_CLOSED;
+    if (good)
+        return 0;
+    return waited.refused || !is_open(&waited) ? say_failed(tool, call->control, &waited)
+                                               : hf_tool_fail_unknown(tool, hf_control_error(call->control));
 }
 
 struct executed {

@@ -6,7 +6,7 @@
 
 /* Connects and asks for WELCOME's numbers. 0, or an exit status after a sentence. */
 int hf_tool_connect_control(const struct hf_tool *tool, struct hf_tool_call *call);
-/* Sends the lent command and waits for its answer: 0, or HF_E_CLOSED; *refused: the result that refused the call, when one did. */
-int hf_tool_execute_one(struct hf_tool_call *call, uint16_t *refused);
+/* Sends the lent command and waits for its answer: 0, or an exit status after a sentence. */
+int hf_tool_execute_one(const struct hf_tool *tool, struct hf_tool_call *call);
 
 #endif

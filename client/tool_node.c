@@ -134,7 +134,7 @@ int hf_tool_status(struct hf_tool *tool, int argc, char **argv)
     return print_status(tool, argc, argv, NULL);
 }
 
-static const char *stage_name(const json_t *shard)
+const char *hf_tool_stage_name(const json_t *shard)
 {
     static const char *const names[] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn", "idle"};
     return names[json_integer_value(json_object_get(shard, "stage_now")) & 7];
@@ -149,7 +149,7 @@ static json_t *shard_row(const json_t *shard)
     json_t *row = json_deep_copy(shard), *net = json_object_get(shard, "net");
     for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++)
         json_object_del(row, left_out[i]);
-    json_object_set_new(row, "stage", json_string(stage_name(shard)));
+    json_object_set_new(row, "stage", json_string(hf_tool_stage_name(shard)));
     json_object_set(row, "stage_us", json_object_get(shard, "stage_now_us"));
     for (size_t i = 0; net && i < sizeof of_net / sizeof of_net[0]; i++)
         json_object_set(row, of_net[i], json_object_get(net, of_net[i]));
@@ -177,7 +177,7 @@ int hf_tool_shards(struct hf_tool *tool, int argc, char **argv)
 static json_t *stall_row(const json_t *shard)
 {
     json_t *row = json_pack("{s:O, s:O, s:s, s:O, s:[]}", "shard", json_object_get(shard, "shard"), "answers_status",
-                            json_object_get(shard, "answers_status"), "stage", stage_name(shard), "stage_us",
+                            json_object_get(shard, "answers_status"), "stage", hf_tool_stage_name(shard), "stage_us",
                             json_object_get(shard, "stage_now_us"), "stages");
     json_t *stages = json_object_get(row, "stages"), *stage;
     const char *name;

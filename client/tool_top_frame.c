@@ -46,12 +46,6 @@ static uint64_t quantile_us(const json_t *before, const json_t *now, double shar
     return 0;
 }
 
-static const char *stage_name(uint64_t stage)
-{
-    static const char *const names[] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn", "idle"};
-    return names[stage & 7];
-}
-
 /* The stage that took longest since the start, the whole turn left out. */
 static const char *longest_stage(const json_t *stages, uint64_t *ns)
 {
@@ -82,7 +76,7 @@ static json_t *shard_frame(const json_t *before, const json_t *now, double secon
     uint64_t longest_ns, stage = number(now, "stage_now");
     const char *longest = longest_stage(stages, &longest_ns);
     json_t *frame = json_pack("{s:O, s:b, s:s, s:I}", "shard", json_object_get(now, "shard"), "responsive",
-                              number(now, "answers_status") != 0, "stage", stage_name(stage), "stage_us",
+                              number(now, "answers_status") != 0, "stage", hf_tool_stage_name(now), "stage_us",
                               (json_int_t)number(now, "stage_now_us"));
     json_object_set_new(frame, "stalled_ms", json_real(stage == 7 ? 0.0 : (double)number(now, "stage_now_us") / 1000.0));
     json_object_set_new(frame, "commands_per_s", rate(before, now, "commands", seconds));

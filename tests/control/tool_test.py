@@ -1,5 +1,6 @@
 """Every operator command of `holdfast` does over the control socket what it does at the data port, with the same words and exit status."""
 
+import concurrent.futures
 import json
 import os
 import re
@@ -9,7 +10,10 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
 
+import grpc
+
 import harness
+from holdfast.v1 import admin_pb2
 
 HOLDFAST, WAIT_S = harness.HOLDFAST, harness.WAIT_S
 ID = re.compile(r'\b[0-9a-f]{32}\b')
@@ -144,6 +148,32 @@ class ToolTest(harness.EndTest):
             peer.close()
             self.assertEqual(tool.returncode, 3, said)
             self.assertIn(b'has no answer', said)
+
+    def test_a_refusal_without_a_results_name_is_told_from_an_answer_that_never_came(self):
+        answers = [(grpc.StatusCode.RESOURCE_EXHAUSTED, 1), (grpc.StatusCode.UNIMPLEMENTED, 1), (grpc.StatusCode.UNAVAILABLE, 1),
+                        (grpc.StatusCode.DEADLINE_EXCEEDED, 3), (grpc.StatusCode.CANCELLED, 3), (grpc.StatusCode.UNKNOWN, 3)]
+        codes = []
+
+        def welcome(request, context):
+            return admin_pb2.WelcomeResponse(time_ms=1, partitions=1)
+
+        def execute(request, context):
+            context.abort(codes[-1], 'not here')
+
+        methods = {name: grpc.unary_unary_rpc_method_handler(handler, request_deserializer=getattr(admin_pb2, name + 'Request').FromString,
+                                                             response_serializer=getattr(admin_pb2, name + 'Response').SerializeToString)
+                   for name, handler in (('Welcome', welcome), ('Execute', execute))}
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler('holdfast.v1.Admin', methods),))
+        port = server.add_insecure_port('127.0.0.1:0')
+        server.start()
+        self.addCleanup(lambda: server.stop(0).wait())
+        for code, status in answers:
+            codes.append(code)
+            done = subprocess.run([HOLDFAST, '--control', f'tcp://127.0.0.1:{port}', 'order', 'cancel', '0' * 31 + '1'],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT_S, text=True)
+            self.assertEqual(done.returncode, status, (code, done.stderr))
+            self.assertIn('not here' if status == 1 else 'whether it was done is not known', done.stderr)
 
 
 if __name__ == '__main__':
