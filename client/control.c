@@ -268,11 +268,6 @@ const char *hf_control_error(const struct hf_control_client *client)
     return client->error;
 }
 
-unsigned hf_control_out(const struct hf_control_client *client)
-{
-    return client->out;
-}
-
 #define HF_FIELD(name, value)                                                                                          \
     {                                                                                                                  \
         (uint8_t *)(uintptr_t)(name), (uint8_t *)(uintptr_t)(value), strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE \

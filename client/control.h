@@ -1,7 +1,7 @@
 /* The tool's own small gRPC client: unary calls to a control plane over HTTP/2 without TLS.
  *
- * Followed: "gRPC over HTTP2" (PROTOCOL-HTTP2.md of the gRPC project). One thread; a client has one connection and up to 100 calls on it at
- * once. Memory: a call's bytes live until its `done` has returned. */
+ * Followed: "gRPC over HTTP2" (PROTOCOL-HTTP2.md of the gRPC project). One thread; a client has one connection and up to
+ * HF_CONTROL_CALLS_MAX calls on it at once. Memory: a call's bytes live until its `done` has returned. */
 #ifndef HF_CLIENT_CONTROL_H
 #define HF_CLIENT_CONTROL_H
 
@@ -11,6 +11,7 @@
 
 struct hf_control_client;
 
+/* Room for an answer grows to twice what has come: one of half of it always fits. A larger one breaks the connection, and every call. */
 enum { HF_CONTROL_CALLS_MAX = 64, HF_CONTROL_ANSWER_BYTES_MAX = 4 << 20 };
 
 /* What became of a call. Valid during the callback only. */
@@ -32,7 +33,6 @@ const char *hf_control_error(const struct hf_control_client *client);
  * hf_control_poll() or hf_control_close(). False: HF_CONTROL_CALLS_MAX are out, or no memory. */
 bool hf_control_begin(struct hf_control_client *client, const char *method, const void *message, size_t bytes, uint64_t deadline_ns,
                       void (*done)(void *context, const struct hf_control_reply *reply), void *context);
-unsigned hf_control_out(const struct hf_control_client *client);
 /* Sends, waits up to timeout_ns, receives, calls back. 0, or HF_E_CLOSED: the connection is gone, and every call was called back. */
 int hf_control_poll(struct hf_control_client *client, uint64_t timeout_ns);
 

@@ -215,7 +215,7 @@ static int ask_what_fits(const struct hf_tool *tool, struct hf_tool_call *call, 
     return nothing ? ask(tool, call, follow, 0) : failed;
 }
 
-/* One question: 0, 1 when there was nothing new, or an exit status above 1 (or HF_EXIT_REFUSED as -1). */
+/* One question: 0, or an exit status after a sentence; *idle: there was nothing new. */
 static int one_batch(const struct hf_tool *tool, struct hf_tool_call *call, struct follow *follow, bool *idle)
 {
     int failed = ask_what_fits(tool, call, follow);

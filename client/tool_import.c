@@ -29,7 +29,7 @@ struct import {
     size_t work_count;
     unsigned out; /* calls of a control plane */
     bool lost;    /* a frame had no answer */
-    void (*on_answer)(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer);
+    void (*on_answer)(struct import *import, struct row *row, const struct hf_answer *answer);
 };
 
 struct flight {
@@ -120,7 +120,6 @@ static void flight_done(void *context, const struct hf_reply *reply)
 {
     struct flight *flight = context;
     struct import *import = flight->import;
-    const struct hf_command *command = reply->commands;
     const struct hf_answer *answer = reply->answers;
     for (size_t i = 0; i < reply->count; i++) {
         struct row *row = &import->rows[import->work[flight->first + i]];
@@ -129,10 +128,9 @@ static void flight_done(void *context, const struct hf_reply *reply)
             row->result = reply->refused;
         } else {
             row->result = answer->result;
-            import->on_answer(import, row, command, answer);
+            import->on_answer(import, row, answer);
             answer = hf_answer_next(answer);
         }
-        command = hf_command_next(command);
     }
     free(flight);
 }
@@ -170,7 +168,7 @@ static void on_executed(void *context, const struct hf_answer *answer, uint16_t 
     row->result = answer ? answer->result : refused;
     import->lost = import->lost || (!answer && !refused);
     if (answer)
-        import->on_answer(import, row, NULL, answer);
+        import->on_answer(import, row, answer);
     import->out--;
     free(flight);
 }
@@ -253,11 +251,10 @@ static int pass_until_taken(struct import *import, uint16_t opcode)
     return 0;
 }
 
-static void on_cell(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer)
+static void on_cell(struct import *import, struct row *row, const struct hf_answer *answer)
 {
     struct hf_cell_item item;
     (void)import;
-    (void)command;
     row->state = ROW_TO_SET;
     if (answer->result != HF_OK || answer->length < sizeof *answer + sizeof item)
         return;
@@ -266,18 +263,16 @@ static void on_cell(struct import *import, struct row *row, const struct hf_comm
         row->state = ROW_EQUAL;
 }
 
-static void on_set(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer)
+static void on_set(struct import *import, struct row *row, const struct hf_answer *answer)
 {
     (void)import;
-    (void)command;
     row->state = answer->result == HF_OK ? ROW_APPLIED : answer->result == HF_UNKNOWN_SKU ? ROW_TO_SET : ROW_REFUSED;
 }
 
-static void on_defined(struct import *import, struct row *row, const struct hf_command *command, const struct hf_answer *answer)
+static void on_defined(struct import *import, struct row *row, const struct hf_answer *answer)
 {
     (void)import;
     (void)row;
-    (void)command;
     (void)answer;
 }
 
