@@ -193,18 +193,18 @@ static uint64_t hf_stage_number(const struct hf_counter_item *items, unsigned co
     return hf_numbers_get(items, count, name);
 }
 
-enum { HF_STALL_STAGES = 7, HF_STALL_BUCKETS = 12 };
+enum { HF_STALL_BUCKETS = 12 };
 
 static bool hf_fill_stages(struct hf_grpc_call *call, const struct hf_counter_item *items, unsigned count, Holdfast__V1__ShardStalls *out)
 {
-    static const char *const stages[HF_STALL_STAGES] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn"};
+    static const char *const stages[HF_STAGES] = {HF_STAGE_NAMES};
     static const char *const bounds[HF_STALL_BUCKETS] = {HF_STAGE_BUCKET_NAMES};
-    Holdfast__V1__StageTime *rows = hf_answer_rows(call, HF_STALL_STAGES, sizeof *rows, &out->stages);
-    uint64_t *buckets = hf_grpc_alloc(call, sizeof *buckets * HF_STALL_STAGES * HF_STALL_BUCKETS);
+    Holdfast__V1__StageTime *rows = hf_answer_rows(call, HF_STAGES, sizeof *rows, &out->stages);
+    uint64_t *buckets = hf_grpc_alloc(call, sizeof *buckets * HF_STAGES * HF_STALL_BUCKETS);
     if (!rows || !buckets)
         return false;
-    out->n_stages = HF_STALL_STAGES;
-    for (unsigned i = 0; i < HF_STALL_STAGES; i++) {
+    out->n_stages = HF_STAGES;
+    for (unsigned i = 0; i < HF_STAGES; i++) {
         holdfast__v1__stage_time__init(&rows[i]);
         rows[i].stage = hf_stage_of(i);
         rows[i].longest_ns = hf_stage_number(items, count, stages[i], "ns_max");

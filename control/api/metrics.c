@@ -1,6 +1,7 @@
 #include "control/api/metrics.h"
 
 #include "control/api/metrics_rows.h"
+#include "control/grpc/status.h"
 #include "ring/atomics.h"
 #include "wire/error.h"
 
@@ -212,8 +213,7 @@ static void hf_page_named(struct hf_page *page, const struct hf_spans *spans, co
     }
 }
 
-static const char *const hf_stage_names[] = {"receive", "run", "sweep", "drain", "answer", "flush", "turn"};
-enum { HF_STAGE_NAMES = sizeof hf_stage_names / sizeof hf_stage_names[0] };
+static const char *const hf_stage_names[HF_STAGES] = {HF_STAGE_NAMES};
 
 static uint64_t hf_span_stage(const struct hf_span *span, const char *stage, const char *what, unsigned *hint)
 {
@@ -244,7 +244,7 @@ static void hf_page_stages(struct hf_page *page, const struct hf_spans *spans)
     unsigned hint = 0;
     hf_page_head(page, "shard_stage_duration_seconds", "histogram", "Time of each stage of a shard's loop, over turns that found work.");
     for (unsigned i = 0; i < spans->shard_count; i++)
-        for (unsigned stage = 0; stage < HF_STAGE_NAMES; stage++) {
+        for (unsigned stage = 0; stage < HF_STAGES; stage++) {
             char labels[64];
             uint64_t buckets[HF_STAGE_BOUNDS + 1], ns_sum = hf_span_stage(&spans->shards[i], hf_stage_names[stage], "ns_sum", &hint);
             for (unsigned b = 0; b <= HF_STAGE_BOUNDS; b++)
@@ -254,7 +254,7 @@ static void hf_page_stages(struct hf_page *page, const struct hf_spans *spans)
         }
     hf_page_head(page, "shard_stage_longest_seconds", "gauge", "The longest time of each stage of a shard's loop since the start.");
     for (unsigned i = 0; i < spans->shard_count; i++)
-        for (unsigned stage = 0; stage < HF_STAGE_NAMES; stage++) {
+        for (unsigned stage = 0; stage < HF_STAGES; stage++) {
             hf_page_put(page, "holdfast_shard_stage_longest_seconds{shard=\"%u\",stage=\"%s\"}", spans->numbers[i], hf_stage_names[stage]);
             hf_page_value(page, hf_span_stage(&spans->shards[i], hf_stage_names[stage], "ns_max", &hint), 1000000000);
         }
@@ -269,19 +269,8 @@ static void hf_page_stalls(struct hf_page *page, const struct hf_spans *spans)
         const struct hf_span *span = &spans->shards[i];
         uint64_t stage = hf_numbers_get(span->items, span->count, "stage_now");
         hf_page_put(page, "holdfast_shard_stall_seconds{shard=\"%u\"}", spans->numbers[i]);
-        hf_page_value(page, stage < HF_STAGE_NAMES ? hf_numbers_get(span->items, span->count, "stage_now_us") : 0, 1000000);
+        hf_page_value(page, stage < HF_STAGES ? hf_numbers_get(span->items, span->count, "stage_now_us") : 0, 1000000);
     }
-}
-
-static const char *hf_code_name(unsigned code)
-{
-    static const char *const names[HF_GRPC_CODES] = {
-        "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
-        "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-        "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
-        "DATA_LOSS", "UNAUTHENTICATED",
-    };
-    return names[code];
 }
 
 static void hf_page_methods(struct hf_page *page, const struct hf_metrics *metrics)
@@ -293,7 +282,7 @@ static void hf_page_methods(struct hf_page *page, const struct hf_metrics *metri
             uint64_t calls = hf_load_relaxed_u64(&method->codes[code]);
             if (calls > 0 || code == HF_GRPC_OK)
                 hf_page_put(page, "holdfast_method_calls_total{service=\"%s\",method=\"%s\",code=\"%s\"} %" PRIu64 "\n", method->service,
-                            method->method, hf_code_name(code), calls);
+                            method->method, hf_grpc_code_name(code), calls);
         }
     }
     hf_page_head(page, "method_duration_seconds", "histogram", "Time of each method's calls from their head to their end.");

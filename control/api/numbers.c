@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const struct hf_counter_item *items_of(const struct hf_answer *answer)
+static const struct hf_counter_item *hf_numbers_items(const struct hf_answer *answer)
 {
     return (const struct hf_counter_item *)(const void *)(answer + 1);
 }
@@ -14,7 +14,7 @@ bool hf_number_is(const struct hf_counter_item *item, const char *name)
 
 unsigned hf_numbers_of(const struct hf_answer *answer, uint32_t shard, const struct hf_counter_item **out)
 {
-    const struct hf_counter_item *items = items_of(answer);
+    const struct hf_counter_item *items = hf_numbers_items(answer);
     unsigned first = 0, end;
     while (first < answer->item_count && items[first].shard != shard)
         first++;
@@ -45,7 +45,7 @@ void hf_numbers_fill(const struct hf_counter_item *items, unsigned count, const 
 
 unsigned hf_numbers_shards(const struct hf_answer *answer, uint32_t *first)
 {
-    const struct hf_counter_item *items = items_of(answer);
+    const struct hf_counter_item *items = hf_numbers_items(answer);
     unsigned at = 0;
     while (at < answer->item_count && items[at].shard == HF_NUMBERS_NODE)
         at++;

@@ -15,6 +15,10 @@ struct hf_number_place {
     size_t offset;
 };
 
+/* The stages of a shard's loop as they stand in its numbers' names, by their numbers; the last is the whole turn. */
+#define HF_STAGE_NAMES "receive", "run", "sweep", "drain", "answer", "flush", "turn"
+enum { HF_STAGES = 7 };
+
 /* The upper bounds of a stage's buckets as they stand in its numbers' names, and in ns: each is four times the one before. */
 #define HF_STAGE_BUCKET_NAMES \
     "le_1us", "le_4us", "le_16us", "le_66us", "le_262us", "le_1ms", "le_4ms", "le_17ms", "le_67ms", "le_268ms", "le_1074ms", "more"

@@ -156,20 +156,9 @@ static int hf_grpc_hand_over(struct hf_grpc_call *call, const ProtobufCMessage *
     return 0;
 }
 
-static void *hf_grpc_hand_over_take(void *arena, size_t bytes)
-{
-    return hf_grpc_arena_take(arena, bytes);
-}
-
-static void hf_grpc_hand_over_give(void *arena, void *taken)
-{
-    (void)arena;
-    (void)taken;
-}
-
 static int hf_grpc_hand_over_packed(struct hf_grpc_call *call, const void *packed, size_t bytes)
 {
-    ProtobufCAllocator allocator = {hf_grpc_hand_over_take, hf_grpc_hand_over_give, &call->message_arena};
+    ProtobufCAllocator allocator = hf_grpc_arena_allocator(&call->message_arena);
     const ProtobufCMessage *message = protobuf_c_message_unpack(call->route->output, &allocator, bytes, packed);
     int failed = message ? hf_grpc_hand_over(call, message) : HF_GRPC_E_MEMORY;
     hf_grpc_arena_clear(&call->message_arena);

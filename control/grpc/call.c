@@ -177,20 +177,9 @@ bool hf_grpc_metadata_at(const struct hf_grpc_call *call, unsigned index, struct
 
 /* ---- Messages of the request ---- */
 
-static void *hf_grpc_unpack_take(void *arena, size_t bytes)
-{
-    return hf_grpc_arena_take(arena, bytes);
-}
-
-static void hf_grpc_unpack_give(void *arena, void *taken)
-{
-    (void)arena;
-    (void)taken;
-}
-
 static ProtobufCMessage *hf_grpc_call_unpack(struct hf_grpc_call *call, struct hf_grpc_arena *arena, struct hf_grpc_bytes packed)
 {
-    ProtobufCAllocator allocator = {hf_grpc_unpack_take, hf_grpc_unpack_give, arena};
+    ProtobufCAllocator allocator = hf_grpc_arena_allocator(arena);
     static const uint8_t nothing[1];
     const struct hf_grpc_memory *memory = arena->memory;
     switch (hf_grpc_packed_check(call->route->input, packed)) {

@@ -187,3 +187,21 @@ enum hf_grpc_packed hf_grpc_packed_check(const ProtobufCMessageDescriptor *type,
     return packed.length == 0 ? HF_GRPC_PACKED_OK
                               : hf_grpc_packed_within(type, packed.bytes, packed.bytes + packed.length, HF_GRPC_DEPTH_MAX);
 }
+
+/* ---- Memory ---- */
+
+static void *hf_grpc_unpack_take(void *arena, size_t bytes)
+{
+    return hf_grpc_arena_take(arena, bytes);
+}
+
+static void hf_grpc_unpack_give(void *arena, void *taken)
+{
+    (void)arena;
+    (void)taken;
+}
+
+ProtobufCAllocator hf_grpc_arena_allocator(struct hf_grpc_arena *arena)
+{
+    return (ProtobufCAllocator){hf_grpc_unpack_take, hf_grpc_unpack_give, arena};
+}

@@ -47,6 +47,9 @@ enum hf_grpc_packed {
     HF_GRPC_PACKED_TEXT
 };
 
+/* For protobuf-c: a message unpacked into an arena goes with it. */
+ProtobufCAllocator hf_grpc_arena_allocator(struct hf_grpc_arena *arena);
+
 enum { HF_GRPC_DEPTH_MAX = 100 };
 
 /*
