@@ -266,7 +266,8 @@ class RestTest(harness.EndTest):
     def test_a_version_is_compared_before_a_cell_is_set(self):
         client = self.begin()
         tag = client.get('/v1/skus/apple/cells/1').fields['etag']
-        for known, status in ((tag, 304), (f'"0" ,\tW/{tag}', 304), ('*', 304), ('"0"', 200), (tag[1:-1], 200), (f'"0{tag}', 200), ('W/', 200)):
+        for known, status in ((tag, 304), (f'"0" ,\tW/{tag}', 304), ('*', 304), ('"0"', 200), (tag[1:-1], 200), (f'"0{tag}', 200),
+                              ('W/', 200)):
             self.assertEqual(client.get('/v1/skus/apple/cells/1', **{'If-None-Match': known}).status, status, known)
         done = client.post('/v1/skus/apple/cells/1:set', {'quantity': 20}, If_Match=tag)
         self.assertEqual((done.status, done.json['cell']['sellable']), (200, 20))
@@ -507,8 +508,8 @@ class RestTest(harness.EndTest):
         client = self.begin('--follower-stall', '0.3', stock=1000000)
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding='utf-8'))
         connection.initiate_connection()
-        connection.send_headers(1, [(':method', 'GET'), (':scheme', 'http'), (':authority', f'localhost:{client.port}'), (':path', '/v1/events')],
-                                end_stream=True)
+        connection.send_headers(1, [(':method', 'GET'), (':scheme', 'http'), (':authority', f'localhost:{client.port}'),
+                                    (':path', '/v1/events')], end_stream=True)
         order = {'lines': PLACE['lines'] * 200}
         got, ended, deadline = b'', False, time.monotonic() + WAIT_S
         with socket.create_connection((client.host, client.port), timeout=WAIT_S) as raw:
