@@ -275,7 +275,8 @@ class RestTest(harness.EndTest):
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30}, If_Match=tag), 412, 'STALE_VERSION')
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30, 'expectedVersion': {'version': 1}}), 409, 'STALE_VERSION')
         for given in ('expectedVersion', 'expected_version'):
-            self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30, given: {'version': 1}}, If_Match=tag), 400, 'CONTRADICTION')
+            both = client.post('/v1/skus/apple/cells/1:set', {'quantity': 30, given: {'version': 1}}, If_Match=tag)
+            self.refused(both, 400, 'CONTRADICTION')
         self.refused(client.post('/v1/skus/apple/cells/1:set', {'quantity': 30}, If_Match='*'), 400, 'BAD_ARGUMENT')
         self.refused(client.post('/v1/skus/apple/cells/1:receive', {'quantity': 30}, If_Match=tag), 400, 'BAD_ARGUMENT')
         self.assertEqual(client.get('/v1/skus/apple/cells/1', **{'If-None-Match': tag}).json['sellable'], 20)
