@@ -14,7 +14,7 @@ import time
 from namespace import enter_namespace, run
 from packets_kit import DATAGRAM_DROPS, MINE, PORT, TAKEN, Kinds, Wire, hello, request
 from peers_kit import ADDRESSES, FOUR, Tap
-from harness import EndTest, main, scaled, start_tool
+from harness import EndTest, main, scaled
 from hostile_test import memory_kib
 
 SEED = int(os.environ.get('HF_TEST_SEED', '20261126'))
@@ -91,22 +91,13 @@ class Floods(EndTest):
         stats = json.loads(run('ip', '-s', '-json', 'link', 'show', 'hf0'))[0]['stats64']
         return stats['tx'], stats['rx']
 
-    def load(self, address, seconds, *options):
-        load = start_tool(address, 'load', '--skus', 4, '--connections', 2, '--rate', 200, '--orders', int(200 * seconds),
-                          '--patience', 100, *options)
-        out, err = load.communicate(timeout=SECONDS + 200)
-        self.assertEqual(load.returncode, 0, err)
-        found = json.loads(out)
-        self.assertEqual((found['granted'], found['unanswered'], found['errors']), (found['orders'], 0, 0), found)
-        return found
-
     def test_others_are_served_and_memory_is_flat_under_hostile_packets(self):
         link = Tap()
         engine = self.start('--listen', f'dpdk://{link.needs}?{ADDRESSES}', '--insecure-listen')
         link.after()
         self.stock(engine, 4, 1000000)
         device = f'udp://{FOUR}:{PORT}'
-        idle = {address: self.load(address, IDLE_SECONDS) for address in (engine.address, device)}
+        idle = {address: self.load_granted(address, IDLE_SECONDS) for address in (engine.address, device)}
         mac = run('ip', 'neighbour', 'show', 'to', FOUR).split('lladdr ')[1].split()[0]
         floods = [Flood(mac, SEED + i) for i in range(2)]
         for flood in floods:
@@ -116,8 +107,8 @@ class Floods(EndTest):
         time.sleep(SECONDS / 4)
         self.assertLess(memory_kib(engine) - before, 8 * 1024)
         acked = [os.path.join(self.directory, name) for name in ('acked', 'acked too')]
-        flooded = {engine.address: self.load(engine.address, SECONDS * 3 / 8, '--acked', acked[0]),
-                   device: self.load(device, SECONDS * 3 / 8, '--acked', acked[1])}
+        flooded = {engine.address: self.load_granted(engine.address, SECONDS * 3 / 8, '--acked', acked[0]),
+                   device: self.load_granted(device, SECONDS * 3 / 8, '--acked', acked[1])}
         after = memory_kib(engine)
         for flood in floods:
             flood.stopping.set()

@@ -227,6 +227,16 @@ class EndTest(unittest.TestCase):
             self.assertEqual(found[name], 0, found)
         return found
 
+    def load_granted(self, address, seconds, *options):
+        """What `holdfast load` says of 200 orders a second, each of which is granted, however late the answers are."""
+        load = start_tool(address, 'load', '--skus', 4, '--connections', 2, '--rate', 200, '--orders', int(200 * seconds),
+                          '--patience', 100, *options)
+        out, err = load.communicate(timeout=seconds + 200)
+        self.assertEqual(load.returncode, 0, err)
+        found = json.loads(out)
+        self.assertEqual((found['granted'], found['unanswered'], found['errors']), (found['orders'], 0, 0), found)
+        return found
+
     def write(self, name, text):
         path = os.path.join(self.directory, name)
         with open(path, 'w', encoding='utf-8') as out:

@@ -2,7 +2,6 @@
 memory stays flat, nothing is answered with more than was sent, and the counters add up to what was sent. Latencies of the same run without
 and with the flood are printed."""
 
-import json
 import os
 import random
 import socket
@@ -12,7 +11,7 @@ import threading
 import time
 from collections import Counter
 
-from harness import EndTest, main, scaled, start_tool
+from harness import EndTest, main, scaled
 from protocol import HELLO, REQUEST, command, frame, line
 
 SEED = int(os.environ.get('HF_TEST_SEED', '20261123'))
@@ -95,7 +94,7 @@ class Hostile(EndTest):
         self.eventually(lambda: len(engine.addresses) == 2, 'a second address in the log')
         host, port = engine.addresses[1][len('udp://'):].rsplit(':', 1)
         acked = os.path.join(self.directory, 'acked')
-        idle = self.load(engine, IDLE_SECONDS)
+        idle = self.load_granted(engine.addresses[1], IDLE_SECONDS)
         floods = [Flood((host, int(port)), SEED + i) for i in range(2)]
         for flood in floods:
             flood.start()
@@ -103,7 +102,7 @@ class Hostile(EndTest):
         before = memory_kib(engine)
         time.sleep(SECONDS / 4)
         self.assertLess(memory_kib(engine) - before, 8 * 1024)
-        found = self.load(engine, SECONDS * 3 / 4, '--acked', acked)
+        found = self.load_granted(engine.addresses[1], SECONDS * 3 / 4, '--acked', acked)
         after = memory_kib(engine)
         for flood in floods:
             flood.stopping.set()
@@ -117,15 +116,6 @@ class Hostile(EndTest):
         print(f'{sum(sent.values())} hostile datagrams, memory {before} -> {after} KiB; idle -> flooded: {figures}', file=sys.stderr)
         self.added_up(engine, sent, idle, found)
         self.audit_clean(engine, acked)
-
-    def load(self, engine, seconds, *options):
-        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 2, '--rate', 200,
-                          '--orders', int(200 * seconds), '--patience', 100, *options)
-        out, err = load.communicate(timeout=seconds + 200)
-        self.assertEqual(load.returncode, 0, err)
-        found = json.loads(out)
-        self.assertEqual((found['granted'], found['unanswered'], found['errors']), (found['orders'], 0, 0), found)
-        return found
 
     def added_up(self, engine, sent, *loads):
         """Every hostile datagram is in one counter; beside them are the loads' greetings."""
