@@ -16,24 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static int setup(void **state)
-{
-    struct help *help = calloc(1, sizeof *help);
-    help->options = help_small();
-    help_dir_make(help, NULL);
-    *state = help;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct help *help = *state;
-    help_close(help);
-    help_dir_remove(help);
-    free(help);
-    return 0;
-}
-
 static void what_was_durable_comes_back_after_a_clean_stop(void **state)
 {
     struct help *help = *state;
@@ -364,7 +346,7 @@ static void a_directory_that_is_not_there_is_not_made_for_reading(void **state)
 
 int main(void)
 {
-#define ON_FILES(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define ON_FILES(name) cmocka_unit_test_setup_teardown(name, help_begin, help_end)
     const struct CMUnitTest tests[] = {
         ON_FILES(what_was_durable_comes_back_after_a_clean_stop),
         ON_FILES(what_was_durable_comes_back_without_a_stop),

@@ -142,3 +142,21 @@ void help_close(struct help *help)
     hf_log_close(help->log);
     help->log = NULL;
 }
+
+int help_begin(void **state)
+{
+    struct help *help = calloc(1, sizeof *help);
+    help->options = help_small();
+    help_dir_make(help, NULL);
+    *state = help;
+    return 0;
+}
+
+int help_end(void **state)
+{
+    struct help *help = *state;
+    help_close(help);
+    help_dir_remove(help);
+    free(help);
+    return 0;
+}

@@ -46,5 +46,8 @@ int help_settle(struct help *help);
 int help_write_many(struct help *help, unsigned count, uint32_t bytes);
 void help_stop(struct help *help);
 void help_close(struct help *help);
+/* For cmocka: a small log's help with a directory of its own, and the end of both. */
+int help_begin(void **state);
+int help_end(void **state);
 
 #endif

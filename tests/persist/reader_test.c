@@ -14,24 +14,6 @@
 
 enum { ROOM = 64 << 10 };
 
-static int setup(void **state)
-{
-    struct help *help = calloc(1, sizeof *help);
-    help->options = help_small();
-    help_dir_make(help, NULL);
-    *state = help;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct help *help = *state;
-    help_close(help);
-    help_dir_remove(help);
-    free(help);
-    return 0;
-}
-
 /* Reads on from *position until nothing more is durable; checks the numbers from *number on. */
 static int read_on(struct hf_log_reader *reader, uint64_t *position, uint64_t *number)
 {
@@ -231,7 +213,7 @@ static void engine_time_follows_the_monotonic_clock_from_the_later_start(void **
 
 int main(void)
 {
-#define ON_FILES(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define ON_FILES(name) cmocka_unit_test_setup_teardown(name, help_begin, help_end)
     const struct CMUnitTest tests[] = {
         ON_FILES(a_follower_gets_every_durable_record_once),
         ON_FILES(a_follower_goes_on_from_any_record_also_over_a_restart),
