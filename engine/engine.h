@@ -59,8 +59,8 @@ struct hf_quota {
     struct hf_spare spare;
 };
 
-/* All of it, for the quota of the one thread that replays; what is left then is dealt out in `parts` equal parts, one a stepping thread.
- * Empty without prefaulting. */
+/* All of it (none without prefaulting), and one of `parts` equal parts, each for the quota of one stepping thread. What replaying leaves in
+ * its quotas may be dealt out again. */
 struct hf_spare hf_engine_spare(const struct hf_engine *engine);
 struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned parts);
 

@@ -201,7 +201,6 @@ static int recover(struct hf_node *node, char *error, size_t error_bytes)
     struct hf_quota quota;
     struct hf_replay_result replay = {0};
     hf_replay_quotas(sizes, &quota, 1);
-    quota.spare = hf_engine_spare(node->engine);
     code = hf_replay_run(node->log, node->engine, &quota, 1, UINT64_MAX, &replay);
     if (code != 0)
         return fail(code, error, error_bytes, "%s", replay.error[0] ? replay.error : hf_log_error(node->log));

@@ -161,6 +161,8 @@ int hf_replay_create(struct hf_engine *engine, struct hf_quota *quotas, unsigned
     if (!replay)
         return HF_E_MEMORY;
     *replay = (struct hf_replay){.engine = engine, .quotas = quotas, .shards = shards, .begin_ns = clock_ns()};
+    for (unsigned shard = 0; shard < shards; shard++)
+        quotas[shard].spare = hf_spare_part(hf_engine_spare(engine), shard, shards);
     replay->filling = &replay->windows[0];
     replay->waiting = &replay->windows[1];
     *out = replay;
