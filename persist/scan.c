@@ -99,6 +99,7 @@ int hf_scan_open(struct hf_backend *backend, const struct hf_geometry *geometry,
         return hf_say(error, HF_E_MEMORY, "no memory to read the log");
     }
     scan->memory = memory;
+    (void)madvise(memory, CHUNKS * scan->chunk_bytes, MADV_HUGEPAGE); /* a direct read pins each page that it fills */
     for (unsigned i = 0; i < CHUNKS; i++)
         scan->chunks[i].memory = scan->memory + i * scan->chunk_bytes;
     pthread_mutex_init(&scan->mutex, NULL);
