@@ -153,13 +153,14 @@ static enum hf_ip_verdict hf_ip_answered(const struct hf_ip_look *look, uint32_t
     return HF_IP_ANSWERED;
 }
 
-/* It told where it is, in answer to us or because it wants something of us. */
-static void hf_ip_learn(struct hf_ip *ip, struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns)
+/* A neighbour tells where it is. An answer that nobody asked for says nothing. */
+static enum hf_ip_verdict hf_ip_learn(struct hf_ip *ip, const uint8_t address[16], const uint8_t mac[6], uint64_t now_ns)
 {
-    if (!neighbour)
-        return;
-    hf_neighbour_confirm(neighbour, mac, now_ns);
+    struct hf_neighbour *neighbour = hf_neighbour_find(&ip->neighbours, address);
+    if (!neighbour || !hf_neighbour_confirm(neighbour, mac, now_ns))
+        return hf_ip_drop(&ip->status.not_ours);
     ip->status.neighbours_confirmed++;
+    return hf_ip_drop(&ip->status.neighbours_told);
 }
 
 /* ---- ARP ---- */
@@ -193,17 +194,11 @@ static enum hf_ip_verdict hf_ip_take_arp(struct hf_ip_look *look)
     if (hf_ip_own_index(ip, look->to) == ip->options.own_count || memcmp(arp + 8, look->packet + 6, 6) != 0 ||
         (!probe && (!hf_ip_is_source(ip, look->from) || !hf_ip_on_any_link(ip, look->from))))
         return hf_ip_drop(&ip->status.not_ours);
-    if (arp[7] == 1) {
-        if (!probe)
-            hf_ip_learn(ip, hf_neighbour_keep(&ip->neighbours, look->from, look->now_ns), arp + 8, look->now_ns);
-        return hf_ip_answer_arp(look, arp);
-    }
-    /* An answer that nobody asked for says nothing. */
-    struct hf_neighbour *neighbour = hf_neighbour_find(&ip->neighbours, look->from);
-    if (!neighbour || neighbour->asked_ns == 0)
-        return hf_ip_drop(&ip->status.not_ours);
-    hf_ip_learn(ip, neighbour, arp + 8, look->now_ns);
-    return hf_ip_drop(&ip->status.neighbours_told);
+    if (arp[7] == 2)
+        return hf_ip_learn(ip, look->from, arp + 8, look->now_ns);
+    if (!probe)
+        hf_neighbour_hear(&ip->neighbours, look->from, arp + 8, look->now_ns);
+    return hf_ip_answer_arp(look, arp);
 }
 
 /* ---- Neighbour discovery ---- */
@@ -270,19 +265,15 @@ static enum hf_ip_verdict hf_ip_take_neighbour(struct hf_ip_look *look, const ui
     if (!mac)
         return hf_ip_drop(&ip->status.malformed);
     if (!solicits) {
-        struct hf_neighbour *neighbour = hf_neighbour_find(&ip->neighbours, target);
-        bool asked = neighbour && neighbour->asked_ns != 0 && (icmp[4] & 0x40) && hf_ip_own_index(ip, look->to) < ip->options.own_count;
-        if (!asked)
-            return hf_ip_drop(&ip->status.not_ours);
-        hf_ip_learn(ip, neighbour, mac, look->now_ns);
-        return hf_ip_drop(&ip->status.neighbours_told);
+        bool solicited = (icmp[4] & 0x40) != 0 && hf_ip_own_index(ip, look->to) < ip->options.own_count;
+        return solicited ? hf_ip_learn(ip, target, mac, look->now_ns) : hf_ip_drop(&ip->status.not_ours);
     }
     bool told = memcmp(look->from, zeros, 16) != 0;
     if (hf_ip_own_index(ip, target) == ip->options.own_count || !hf_ip_is_solicited(look->to, target) ||
         (told && (!hf_ip_is_source(ip, look->from) || !hf_ip_on_any_link(ip, look->from))))
         return hf_ip_drop(&ip->status.not_ours);
     if (told)
-        hf_ip_learn(ip, hf_neighbour_keep(&ip->neighbours, look->from, look->now_ns), mac, look->now_ns);
+        hf_neighbour_hear(&ip->neighbours, look->from, mac, look->now_ns);
     return hf_ip_advertise(look, target, told);
 }
 

@@ -83,7 +83,7 @@ static const uint8_t *hf_ip_next_mac(struct hf_ip *ip, uint64_t now_ns, const st
     bool gateway = hop != to->address, due = hf_neighbour_due(neighbour, now_ns);
     if (due &&
         (gateway || hf_ip_spend(&ip->questions_left, &ip->questions_since_ns, now_ns, HF_IP_QUESTIONS_PER_S, HF_IP_QUESTIONS_AT_ONCE))) {
-        neighbour->asked_ns = now_ns;
+        hf_neighbour_ask(neighbour, now_ns);
         memcpy(ip->ask_address, hop, sizeof ip->ask_address);
         ip->ask_from = to->listener;
     }

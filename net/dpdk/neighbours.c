@@ -40,22 +40,38 @@ struct hf_neighbour *hf_neighbour_keep(struct hf_neighbours *table, const uint8_
 void hf_neighbour_hear(struct hf_neighbours *table, const uint8_t address[16], const uint8_t mac[6], uint64_t now_ns)
 {
     struct hf_neighbour *neighbour = hf_neighbour_keep(table, address, now_ns);
-    if (neighbour->state == HF_NEIGHBOUR_CONFIRMED)
-        return;
+    if (neighbour->state == HF_NEIGHBOUR_CONFIRMED) {
+        neighbour->doubted = neighbour->doubted || memcmp(neighbour->mac, mac, sizeof neighbour->mac) != 0;
+        if (!neighbour->doubted || neighbour->unanswered < HF_NEIGHBOUR_PATIENCE)
+            return;
+    }
     neighbour->state = HF_NEIGHBOUR_HEARD;
     memcpy(neighbour->mac, mac, sizeof neighbour->mac);
 }
 
-void hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns)
+bool hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns)
 {
+    if (neighbour->unanswered == 0)
+        return false;
+    neighbour->unanswered = 0;
+    neighbour->doubted = false;
     neighbour->state = HF_NEIGHBOUR_CONFIRMED;
     neighbour->confirmed_ns = now_ns;
     memcpy(neighbour->mac, mac, sizeof neighbour->mac);
+    return true;
 }
 
 bool hf_neighbour_due(const struct hf_neighbour *neighbour, uint64_t now_ns)
 {
-    if (neighbour->state == HF_NEIGHBOUR_CONFIRMED && now_ns - neighbour->confirmed_ns < HF_NEIGHBOUR_CONFIRMED_NS)
+    bool fresh = now_ns - neighbour->confirmed_ns < HF_NEIGHBOUR_CONFIRMED_NS;
+    if (neighbour->state == HF_NEIGHBOUR_CONFIRMED && fresh && !neighbour->doubted)
         return false;
     return neighbour->asked_ns == 0 || now_ns - neighbour->asked_ns >= HF_NEIGHBOUR_ASK_NS;
+}
+
+void hf_neighbour_ask(struct hf_neighbour *neighbour, uint64_t now_ns)
+{
+    neighbour->asked_ns = now_ns;
+    if (neighbour->unanswered < UINT8_MAX)
+        neighbour->unanswered++;
 }

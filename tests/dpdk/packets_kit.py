@@ -29,6 +29,10 @@ logging.getLogger('scapy').setLevel(logging.ERROR)
 conf.verb = 0
 
 
+def is_question(packet):
+    return ICMPv6ND_NS in packet or ARP in packet and packet[ARP].op == 1
+
+
 class Wire:
     """Frames to and from `hf0`, on which Linux itself has no address."""
 
@@ -86,14 +90,14 @@ class Wire:
             found.append(raw)
 
     def ask(self, packet, wait_s=WAIT_S):
-        """The first answer to it."""
+        """The first answer to it; the engine's own questions are none."""
         self.send(packet)
         self.rest()
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
-            found = self.received()
+            found = [packet for packet in map(Ether, self.received()) if not is_question(packet)]
             if found:
-                return Ether(found[0])
+                return found[0]
             self.nudge()
             time.sleep(0.001)
         raise AssertionError(f'no answer to {packet.summary()}')

@@ -11,6 +11,7 @@
 
 #define US        0x02, 0, 0, 0, 0, 1
 #define THEM      0x02, 0, 0, 0, 0, 2
+#define THEM_NOW  0x02, 0, 0, 0, 0, 7
 #define ALL       0xff, 0xff, 0xff, 0xff, 0xff, 0xff
 #define IP4_US    10, 9, 0, 2
 #define IP4_THEM  10, 9, 0, 1
@@ -553,6 +554,119 @@ static void a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers(void
     assert_int_equal(out[5], 2);
 }
 
+/* From here on the neighbour of IPv4 is known by its answer at THEM. */
+static struct hf_peer confirm_four(struct fixture *f)
+{
+    struct hf_peer four = peer_four(f);
+    uint8_t out[HF_IP_ASK_BYTES_MAX];
+    assert_true(hf_ip_head(&f->ip, f->now_ns, &four, 0, out));
+    assert_int_equal(hf_ip_ask(&f->ip, out), 42);
+    begin(f);
+    ADD(f, US, THEM, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, THEM, IP4_THEM, US, IP4_US);
+    assert_int_equal(take(f), HF_IP_DROPPED);
+    assert_int_equal(f->ip.status.neighbours_confirmed, 1);
+    return four;
+}
+
+static void arp_from_elsewhere(struct fixture *f, uint8_t kind)
+{
+    begin(f);
+    ADD(f, US, THEM_NOW, 8, 6, 0, 1, 8, 0, 6, 4, 0, kind, THEM_NOW, IP4_THEM, US, IP4_US);
+}
+
+/* Where a datagram to the peer goes now, and whether that makes us ask for him. */
+static void expect_next(struct fixture *f, const struct hf_peer *peer, uint8_t last_of_mac, bool asks)
+{
+    uint8_t out[HF_IP_ASK_BYTES_MAX];
+    assert_true(hf_ip_head(&f->ip, f->now_ns, peer, 0, out));
+    assert_int_equal(out[5], last_of_mac);
+    assert_int_equal(hf_ip_ask(&f->ip, out) > 0, asks);
+}
+
+static void who_asks_from_elsewhere_is_answered_there_but_moves_only_by_his_own_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_peer four = confirm_four(f);
+    f->now_ns += 2000000000u;
+    expect_next(f, &four, 2, false);
+    arp_from_elsewhere(f, 1);
+    assert_int_equal(take(f), HF_IP_ANSWERED);
+    assert_int_equal(f->packet[5], 7);
+    assert_int_equal(f->ip.status.neighbours_confirmed, 1);
+    expect_next(f, &four, 2, true);
+    expect_next(f, &four, 2, false);
+    arp_from_elsewhere(f, 2);
+    assert_int_equal(take(f), HF_IP_DROPPED);
+    assert_int_equal(f->ip.status.neighbours_confirmed, 2);
+    expect_next(f, &four, 7, false);
+    /* An answer more says nothing. */
+    begin(f);
+    ADD(f, US, THEM, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, THEM, IP4_THEM, US, IP4_US);
+    expect_dropped(f, &f->ip.status.not_ours);
+    expect_next(f, &four, 7, false);
+}
+
+static void a_solicitation_from_elsewhere_has_its_sender_asked_for_and_does_not_move_him(void **state)
+{
+    struct fixture *f = *state;
+    make_udp6(f);
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    struct hf_peer six = f->taken.from;
+    expect_next(f, &six, 2, true);
+    begin(f);
+    ADD(f, US, THEM, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 58, 255, IP6_THEM, IP6_US, 136, 0, 0, 0, 0x60, 0, 0, 0, IP6_THEM, 2, 1, THEM);
+    finish_six(f);
+    assert_int_equal(take(f), HF_IP_DROPPED);
+    f->now_ns += 2000000000u;
+    make_solicit(f);
+    f->packet[11] = f->packet[85] = 7;
+    finish_six(f);
+    assert_int_equal(take(f), HF_IP_ANSWERED);
+    assert_int_equal(f->packet[5], 7);
+    expect_next(f, &six, 2, true);
+    assert_int_equal(f->ip.status.neighbours_confirmed, 1);
+}
+
+static void a_client_that_comes_back_with_another_ethernet_address_is_asked_for_by_its_first_datagram(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_peer four = confirm_four(f);
+    f->now_ns += 2000000000u;
+    make_udp4(f);
+    f->packet[11] = 7;
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    expect_next(f, &four, 2, true);
+    arp_from_elsewhere(f, 2);
+    assert_int_equal(take(f), HF_IP_DROPPED);
+    expect_next(f, &four, 7, false);
+    /* Somebody else who writes his address is told from him in the same way. */
+    f->now_ns += 2000000000u;
+    make_udp4(f);
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    expect_next(f, &four, 7, true);
+    arp_from_elsewhere(f, 2);
+    assert_int_equal(take(f), HF_IP_DROPPED);
+    f->now_ns += 2000000000u;
+    expect_next(f, &four, 7, false);
+}
+
+static void who_no_longer_answers_is_where_he_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_peer four = confirm_four(f);
+    for (unsigned questions = 0; questions < HF_NEIGHBOUR_PATIENCE; questions++) {
+        f->now_ns += 2000000000u;
+        make_udp4(f);
+        f->packet[11] = 7;
+        assert_int_equal(take(f), HF_IP_DATAGRAM);
+        expect_next(f, &four, 2, true);
+    }
+    make_udp4(f);
+    f->packet[11] = 7;
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    expect_next(f, &four, 7, false);
+}
+
 /* Anybody can write any source address of the link on a datagram; each is somebody to ask for, and the question goes to everybody. */
 static void spoofed_sources_do_not_make_it_flood_the_link_with_questions(void **state)
 {
@@ -685,6 +799,10 @@ int main(void)
         TEST(a_datagram_goes_back_the_way_one_came_and_its_sums_hold),
         TEST(a_link_of_memory_leaves_the_sum_of_udp_out_where_ipv4_allows_it),
         TEST(a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers),
+        TEST(who_asks_from_elsewhere_is_answered_there_but_moves_only_by_his_own_answer),
+        TEST(a_solicitation_from_elsewhere_has_its_sender_asked_for_and_does_not_move_him),
+        TEST(a_client_that_comes_back_with_another_ethernet_address_is_asked_for_by_its_first_datagram),
+        TEST(who_no_longer_answers_is_where_he_is_heard),
         TEST(spoofed_sources_do_not_make_it_flood_the_link_with_questions),
         TEST(an_answer_that_nobody_asked_for_teaches_nothing),
         TEST(an_ipv6_neighbour_is_asked_for_by_its_group_and_believed),
