@@ -126,11 +126,13 @@ int hf_eal_start(const struct hf_eal_options *options)
     hf_eal_write(&line, options, &cpus);
     if (line.full)
         return hf_net_fail(HF_E_USAGE, "too many arguments for DPDK");
-    int error = hf_eal_files_make();
+    int error = 0;
+    for (unsigned i = 0; i < options->device_count && !error; i++)
+        error = hf_eal_files_clear_socket(&options->devices[i]);
+    if (!error)
+        error = hf_eal_files_make();
     if (error)
         return error;
-    for (unsigned i = 0; i < options->device_count; i++)
-        hf_eal_files_clear_socket(&options->devices[i]);
     hf_eal_started = true;
     bool done = hf_eal_init(&line);
     pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);

@@ -10,13 +10,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "net/net.h"
 
-enum { HF_EAL_DEPTH_MAX = 4, HF_EAL_TRIES = 8 };
+enum { HF_EAL_DEPTH_MAX = 4, HF_EAL_TRIES = 8, HF_EAL_YOUNG_S = 60, HF_EAL_RANDOM = 6 /* of mkdtemp() */ };
 
-static const char hf_eal_prefix[] = "hf-eal-";
+/* Until it is locked, while it is (or was), and what engines called theirs that did not lock it at once. */
+static const char hf_eal_new[] = "hf-new-eal-", hf_eal_locked[] = "hf-eal-locked-", hf_eal_former[] = "hf-eal-";
 static char hf_eal_directory[256];
 static int hf_eal_lock_fd = -1; /* of the directory itself; the kernel lets go of it with the process, however it ends */
 
@@ -50,12 +52,27 @@ static bool hf_eal_lock(int fd)
     return fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+static bool hf_eal_begins(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* Whether nobody who lives can have it. Locks it, so that of several engines that start only one removes it. */
+static bool hf_eal_is_left_over(int fd, const char *name)
+{
+    struct stat status;
+    if (!hf_eal_lock(fd) || fstat(fd, &status) != 0)
+        return false;
+    return hf_eal_begins(name, hf_eal_locked) || time(NULL) - status.st_mtime > HF_EAL_YOUNG_S;
+}
+
 static void hf_eal_remove_left(const char *parent_path)
 {
     DIR *parent = opendir(parent_path);
     for (struct dirent *entry; parent && (entry = readdir(parent));) {
-        int fd = strncmp(entry->d_name, hf_eal_prefix, sizeof hf_eal_prefix - 1) == 0 ? hf_eal_open(dirfd(parent), entry->d_name) : -1;
-        if (hf_eal_lock(fd))
+        bool ours = hf_eal_begins(entry->d_name, hf_eal_new) || hf_eal_begins(entry->d_name, hf_eal_former);
+        int fd = ours ? hf_eal_open(dirfd(parent), entry->d_name) : -1;
+        if (hf_eal_is_left_over(fd, entry->d_name))
             hf_eal_remove_tree(dirfd(parent), entry->d_name, HF_EAL_DEPTH_MAX);
         if (fd >= 0)
             close(fd);
@@ -64,30 +81,39 @@ static void hf_eal_remove_left(const char *parent_path)
         closedir(parent);
 }
 
-/* Another engine that starts may take the new directory for one that was left, before it is locked. */
-static bool hf_eal_is_kept(void)
+/* Gives the new directory the name of one that is locked. A lock of it by somebody who looks how old it is lasts a moment. */
+static bool hf_eal_keep(const char *parent)
 {
-    struct stat held, named;
-    return hf_eal_lock(hf_eal_lock_fd) && fstat(hf_eal_lock_fd, &held) == 0 && stat(hf_eal_directory, &named) == 0 &&
-           held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+    char name[sizeof hf_eal_directory];
+    const char *random = hf_eal_directory + strlen(hf_eal_directory) - HF_EAL_RANDOM;
+    int bytes = snprintf(name, sizeof name, "%s/%s%s", parent, hf_eal_locked, random);
+    hf_eal_lock_fd = hf_eal_open(AT_FDCWD, hf_eal_directory);
+    if (bytes < 0 || (size_t)bytes >= sizeof name || hf_eal_lock_fd < 0 || flock(hf_eal_lock_fd, LOCK_EX) != 0 ||
+        rename(hf_eal_directory, name) != 0)
+        return false;
+    memcpy(hf_eal_directory, name, sizeof name);
+    return true;
 }
 
 int hf_eal_files_make(void)
 {
+    int error;
     const char *parent = getenv("TMPDIR");
     if (!parent || parent[0] != '/')
         parent = "/tmp";
     hf_eal_remove_left(parent);
     for (unsigned i = 0; i < HF_EAL_TRIES; i++) {
-        snprintf(hf_eal_directory, sizeof hf_eal_directory, "%s/%sXXXXXX", parent, hf_eal_prefix);
-        if (!mkdtemp(hf_eal_directory))
+        snprintf(hf_eal_directory, sizeof hf_eal_directory, "%s/%sXXXXXX", parent, hf_eal_new);
+        if (!mkdtemp(hf_eal_directory)) {
+            hf_eal_directory[0] = '\0';
             break;
-        hf_eal_lock_fd = hf_eal_open(AT_FDCWD, hf_eal_directory);
-        if (hf_eal_is_kept())
+        }
+        if (hf_eal_keep(parent))
             return 0;
+        error = errno;
         hf_eal_files_remove();
+        errno = error;
     }
-    hf_eal_directory[0] = '\0';
     return hf_net_fail(HF_E_IO, "no directory for DPDK in %s: %s", parent, strerror(errno));
 }
 
@@ -127,27 +153,34 @@ static bool hf_eal_argument(const char *arguments, const char *key, char *out, s
     return false;
 }
 
-/* Told apart by a socket of another kind, to which one that is bound says that it is of the wrong kind. A connection would not do:
- * DPDK 22.11 frees what it goes on using when one is shut before it was welcomed. */
-static bool hf_eal_is_left(const struct sockaddr_un *name)
+/* ECONNREFUSED: nobody has it; EPROTOTYPE: somebody does; else anything. Told apart by a socket of another kind, to which one that is bound
+ * says that it is of the wrong kind. A connection would not do: DPDK 22.11 frees what it goes on using when one is shut before it was
+ * welcomed. */
+static int hf_eal_probe(const struct sockaddr_un *name)
 {
     struct stat there;
     if (lstat(name->sun_path, &there) != 0 || !S_ISSOCK(there.st_mode))
-        return false;
+        return ENOENT;
     int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool left = probe >= 0 && connect(probe, (const struct sockaddr *)name, sizeof *name) != 0 && errno == ECONNREFUSED;
+    int said = probe >= 0 && connect(probe, (const struct sockaddr *)name, sizeof *name) == 0 ? 0 : errno;
     if (probe >= 0)
         close(probe);
-    return left;
+    return said;
 }
 
-void hf_eal_files_clear_socket(const struct hf_device *device)
+int hf_eal_files_clear_socket(const struct hf_device *device)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     char role[16], abstract[16];
-    if (strncmp(device->name, "net_memif", strlen("net_memif")) == 0 && hf_eal_argument(device->name, "role", role, sizeof role) &&
-        hf_eal_argument(device->name, "socket-abstract", abstract, sizeof abstract) && strcmp(role, "server") == 0 &&
-        strcmp(abstract, "no") == 0 && hf_eal_argument(device->name, "socket", name.sun_path, sizeof name.sun_path) &&
-        hf_eal_is_left(&name))
+    if (!hf_eal_begins(device->name, "net_memif") || !hf_eal_argument(device->name, "role", role, sizeof role) ||
+        !hf_eal_argument(device->name, "socket-abstract", abstract, sizeof abstract) || strcmp(role, "server") != 0 ||
+        strcmp(abstract, "no") != 0 || !hf_eal_argument(device->name, "socket", name.sun_path, sizeof name.sun_path))
+        return 0;
+    int said = hf_eal_probe(&name);
+    if (said == EPROTOTYPE)
+        return hf_net_fail(HF_E_IO, "device %.*s: another process listens on its socket %s", (int)strcspn(device->name, ","), device->name,
+                           name.sun_path);
+    if (said == ECONNREFUSED)
         (void)unlink(name.sun_path);
+    return 0;
 }
