@@ -1,5 +1,6 @@
-/* A NIC, tap, af_packet, af_xdp, memif or pcap device differs here by what its capabilities say, but for two: a memif carries longer
- * packets than it admits, and what af_packet has more queues for is not said either. */
+/* A NIC, tap, af_packet, af_xdp, memif or pcap device differs here by what its capabilities say, but for a few names: what spreads packets
+ * over the queues of af_packet and af_xdp is not said (hf_nic_capabilities()), whose Ethernet address a tap reports (hf_nic_open()), and
+ * that a memif's bursts have to be held apart from its peer (hf_nic_take_places()). */
 #include "net/dpdk/nic.h"
 
 #include <stdio.h>
@@ -271,7 +272,12 @@ static int hf_nic_open(struct hf_nic *nic)
     (void)rte_eth_dev_callback_register(nic->port, RTE_ETH_EVENT_INTR_LSC, hf_nic_told, nic);
     (void)rte_eth_dev_callback_register(nic->port, RTE_ETH_EVENT_INTR_RESET, hf_nic_told, nic);
     error = hf_nic_start(nic);
-    return error ? hf_nic_refused(nic, "cannot be configured", error) : 0;
+    if (error)
+        return hf_nic_refused(nic, "cannot be configured", error);
+    struct rte_eth_link link = {0};
+    (void)rte_eth_link_get_nowait(nic->port, &link);
+    nic->link_up = link.link_status;
+    return 0;
 }
 
 static void hf_nic_close(struct hf_nic *nic)
@@ -296,6 +302,7 @@ static void hf_nic_close(struct hf_nic *nic)
         hf_hold_give(nic->places[shard]);
     }
     hf_hold_give(nic->control);
+    (void)pthread_mutex_destroy(&nic->setting);
     free(nic);
 }
 
@@ -329,6 +336,7 @@ int hf_nic_join(const struct hf_device *device, unsigned shard, unsigned shards,
     if (!nic)
         return hf_net_fail(HF_E_MEMORY, "no memory for device %s", device->name);
     memset(nic, 0, sizeof *nic);
+    (void)pthread_mutex_init(&nic->setting, NULL);
     nic->device = *device;
     nic->shards = shards;
     nic->members = 1;
@@ -354,9 +362,7 @@ void hf_nic_leave(struct hf_nic *nic)
 
 void hf_nic_renew(struct hf_nic *nic)
 {
-    uint32_t renewal = hf_load_relaxed_u32(&nic->renewal);
-    if ((renewal & 1) == 0)
-        (void)hf_cas_strong_acquire_u32(&nic->renewal, &renewal, renewal + 1);
+    (void)hf_add_release_u32(&nic->wanted, 1); /* partner: hf_nic_begin_anew() */
 }
 
 static void hf_nic_look_at_link(struct hf_nic *nic)
@@ -370,6 +376,8 @@ static void hf_nic_look_at_link(struct hf_nic *nic)
 
 static bool hf_nic_begin_anew(struct hf_nic *nic)
 {
+    /* What is wanted from here on may be for something that begins now: it has a turn of its own. */
+    const uint32_t wanted = hf_load_acquire_u32(&nic->wanted); /* partner: hf_nic_renew() */
     bool entered = hf_hold_enter_soon(nic->control);
     if (nic->started)
         (void)rte_eth_dev_stop(nic->port);
@@ -378,23 +386,35 @@ static bool hf_nic_begin_anew(struct hf_nic *nic)
     bool begun = hf_nic_start(nic) == 0;
     if (entered)
         hf_hold_exit(nic->control);
+    if (begun)
+        nic->renewed = wanted;
     return begun;
+}
+
+/* Whether all shards that make bursts on it keep off. */
+static bool hf_nic_is_left_alone(const struct hf_nic *nic, uint32_t renewal)
+{
+    for (unsigned shard = 0; shard < nic->plan.queues; shard++)
+        if (hf_load_acquire_u32(&nic->off[shard]) != renewal) /* partner: the store in hf_nic_usable() */
+            return false;
+    return true;
 }
 
 void hf_nic_tick(struct hf_nic *nic)
 {
     hf_nic_look_at_link(nic);
-    uint32_t renewal = hf_load_acquire_u32(&nic->renewal);
-    if ((renewal & 1) == 0)
-        return;
-    hf_store_release_u32(&nic->off[0], renewal);
-    for (unsigned shard = 0; shard < nic->shards; shard++)
-        if (hf_load_acquire_u32(&nic->off[shard]) != renewal) /* partner: the store in hf_nic_usable() */
+    uint32_t renewal = hf_load_relaxed_u32(&nic->renewal); /* shard 0's alone to write, as here */
+    if ((renewal & 1) == 0) {
+        if (hf_load_relaxed_u32(&nic->wanted) == nic->renewed)
             return;
-    if (!hf_nic_begin_anew(nic)) {
-        hf_bump_relaxed_u64(&nic->renewals_failed, 1);
-        return;
+        hf_store_release_u32(&nic->renewal, ++renewal); /* partner: the load in hf_nic_usable() */
     }
-    hf_bump_relaxed_u64(&nic->renewals, 1);
-    hf_store_release_u32(&nic->renewal, renewal + 1); /* partner: the load in hf_nic_usable() */
+    hf_store_relaxed_u32(&nic->off[0], renewal);
+    if (!hf_nic_is_left_alone(nic, renewal) || pthread_mutex_trylock(&nic->setting) != 0)
+        return;
+    bool begun = hf_nic_begin_anew(nic);
+    (void)pthread_mutex_unlock(&nic->setting);
+    hf_bump_relaxed_u64(begun ? &nic->renewals : &nic->renewals_failed, 1);
+    if (begun)
+        hf_store_release_u32(&nic->renewal, renewal + 1); /* partner: the load in hf_nic_usable() */
 }

@@ -12,6 +12,8 @@
 #include "ring/atomics.h"
 #include "ring/spsc.h"
 
+#include <pthread.h>
+
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
@@ -37,12 +39,15 @@ struct hf_nic {
     struct hf_hold_place *places[HF_NIC_SHARDS_MAX], *control;
 
     /* shared */
+    struct hf_atomic_u32 wanted;                 /* how often somebody wanted it begun anew */
     struct hf_atomic_u32 renewal;                /* odd: all shards keep off, for it is begun anew; then even */
-    struct hf_atomic_u32 off[HF_NIC_SHARDS_MAX]; /* the renewal for which a shard keeps off */
+    struct hf_atomic_u32 off[HF_NIC_SHARDS_MAX]; /* the renewal for which a shard that has a queue keeps off */
     struct hf_atomic_u64 link_changes, renewals, renewals_failed;
+    pthread_mutex_t setting; /* who begins it anew has it, and who reads what that changes; shard 0 never waits for it */
 
     /* shard 0's */
     bool link_up;
+    uint32_t renewed; /* of `wanted` */
 };
 
 /* Bytes of packet memory that a device will take with as many shards. */
@@ -59,7 +64,7 @@ static inline unsigned hf_nic_queue(const struct hf_nic *nic, unsigned shard)
     return shard < nic->plan.queues ? shard : shard % nic->plan.queues;
 }
 
-/* Whether no new beginning wants the shard off the device. */
+/* Whether no new beginning wants the shard, which has a queue, off the device. */
 static inline bool hf_nic_usable(struct hf_nic *nic, unsigned shard)
 {
     uint32_t renewal = hf_load_acquire_u32(&nic->renewal); /* partner: the store that ends a renewal */
@@ -80,7 +85,8 @@ static inline void hf_nic_exit(struct hf_nic *nic, unsigned shard)
     hf_hold_exit(nic->places[shard]);
 }
 
-/* Begin it anew: it said that it must be, or somebody wants it. Any thread; hf_nic_tick() does it once all shards keep off. */
+/* Begin it anew: it said that it must be, or somebody wants it. Any thread; hf_nic_tick() does it once all shards that have a queue keep
+ * off, and once more if this comes while it does. */
 void hf_nic_renew(struct hf_nic *nic);
 /* Now and then, by shard 0's thread. */
 void hf_nic_tick(struct hf_nic *nic);

@@ -15,7 +15,7 @@ static void hf_nic_add(struct hf_nic_list *list, const char *name, uint64_t valu
     if (list->count == list->max)
         return;
     struct hf_net_counter *counter = &list->out[list->count++];
-    snprintf(counter->name, sizeof counter->name, "devices.%u.%.28s", list->device % HF_NICS_MAX, name);
+    snprintf(counter->name, sizeof counter->name, "devices.%u.%.29s", list->device % HF_NICS_MAX, name);
     counter->value = value;
 }
 
@@ -57,7 +57,7 @@ static void hf_nic_add_link(struct hf_nic_list *list, const struct hf_nic *nic)
     hf_nic_add(list, "renewals_failed", hf_load_relaxed_u64(&nic->renewals_failed));
 }
 
-/* The driver's own, by its names; most of a NIC's hundreds are 0 and left out. */
+/* The driver's own, by its names (their first 22 characters); most of a NIC's hundreds are 0 and left out. */
 static void hf_nic_add_xstats(struct hf_nic_list *list, const struct hf_nic *nic)
 {
     int count = rte_eth_xstats_get(nic->port, NULL, 0);
@@ -75,16 +75,29 @@ static void hf_nic_add_xstats(struct hf_nic_list *list, const struct hf_nic *nic
     free(names);
 }
 
+static void hf_nic_add_own(struct hf_nic_list *list, const struct hf_nic *nic)
+{
+    hf_nic_add_link(list, nic);
+    hf_nic_add_plan(list, nic);
+    hf_nic_add_memory(list, nic);
+}
+
+/* While it is not begun anew. */
+static void hf_nic_read(struct hf_nic_list *list, void (*add)(struct hf_nic_list *, const struct hf_nic *))
+{
+    struct hf_nic *nic = hf_nic_at(list->device);
+    (void)pthread_mutex_lock(&nic->setting);
+    add(list, nic);
+    (void)pthread_mutex_unlock(&nic->setting);
+}
+
 unsigned hf_dpdk_counters(struct hf_net_counter *out, unsigned max)
 {
     struct hf_nic_list list = {.out = out, .max = max};
-    for (unsigned i = 0; i < hf_nic_count(); i++) {
-        const struct hf_nic *nic = hf_nic_at(i);
-        list.device = i;
-        hf_nic_add_link(&list, nic);
-        hf_nic_add_plan(&list, nic);
-        hf_nic_add_memory(&list, nic);
-        hf_nic_add_xstats(&list, nic);
-    }
+    /* What a driver says of itself may be more than there is room for, and must not push out what is said of the next device. */
+    for (list.device = 0; list.device < hf_nic_count(); list.device++)
+        hf_nic_read(&list, hf_nic_add_own);
+    for (list.device = 0; list.device < hf_nic_count(); list.device++)
+        hf_nic_read(&list, hf_nic_add_xstats);
     return list.count;
 }

@@ -15,7 +15,7 @@
 
 enum { SHARDS = 3, TIMES = 20 };
 
-static struct hf_device device;
+static struct hf_device device, narrow;
 static struct hf_nic *nic;
 static struct hf_atomic_u32 over;
 static struct hf_atomic_u64 received[SHARDS];
@@ -24,7 +24,10 @@ static int set_up(void **state)
 {
     (void)state;
     if (hf_device_parse("dpdk://net_null0?ip=10.9.0.2/24&port=7000", &device) != 0 ||
-        hf_eal_start(&(struct hf_eal_options){.devices = &device, .device_count = 1, .memory_mib = 256}) != 0)
+        hf_device_parse("dpdk://net_null1?ip=10.9.0.3/24&port=7000&queues=1", &narrow) != 0)
+        return -1;
+    const struct hf_device both[] = {device, narrow};
+    if (hf_eal_start(&(struct hf_eal_options){.devices = both, .device_count = 2, .memory_mib = 512}) != 0)
         return -1;
     for (unsigned shard = 0; shard < SHARDS; shard++)
         if (hf_nic_join(&device, shard, SHARDS, &nic) != 0)
@@ -50,6 +53,7 @@ static void a_device_is_begun_anew_only_when_every_shard_keeps_off(void **state)
     assert_int_equal(hf_load_relaxed_u64(&nic->renewals), 0);
     hf_nic_renew(nic);
     hf_nic_renew(nic);
+    hf_nic_tick(nic);
     assert_false(hf_nic_usable(nic, 1));
     hf_nic_tick(nic);
     assert_int_equal(hf_load_relaxed_u64(&nic->renewals), 0);
@@ -64,6 +68,39 @@ static void a_device_is_begun_anew_only_when_every_shard_keeps_off(void **state)
     assert_false(hf_nic_usable(nic, 1) || hf_nic_usable(nic, 2));
     hf_nic_tick(nic);
     assert_int_equal(hf_load_relaxed_u64(&nic->renewals), 2);
+}
+
+static void a_beginning_that_is_wanted_before_another_has_begun_is_one_with_it_and_waits_for_who_reads_the_status(void **state)
+{
+    (void)state;
+    uint64_t renewals = hf_load_relaxed_u64(&nic->renewals);
+    hf_nic_renew(nic);
+    hf_nic_tick(nic);
+    assert_false(hf_nic_usable(nic, 1) || hf_nic_usable(nic, 2));
+    /* While the status is read it waits; what is wanted until it begins is one with it. */
+    assert_int_equal(pthread_mutex_lock(&nic->setting), 0);
+    hf_nic_tick(nic);
+    hf_nic_renew(nic);
+    assert_int_equal(hf_load_relaxed_u64(&nic->renewals), renewals);
+    assert_int_equal(pthread_mutex_unlock(&nic->setting), 0);
+    hf_nic_tick(nic);
+    hf_nic_tick(nic);
+    assert_int_equal(hf_load_relaxed_u64(&nic->renewals), renewals + 1);
+    assert_true(hf_nic_usable(nic, 1) && hf_nic_usable(nic, 2));
+}
+
+static void a_device_with_fewer_queues_than_shards_waits_for_those_that_have_one(void **state)
+{
+    (void)state;
+    struct hf_nic *one = NULL;
+    for (unsigned shard = 0; shard < SHARDS; shard++)
+        assert_int_equal(hf_nic_join(&narrow, shard, SHARDS, &one), 0);
+    assert_int_equal(one->plan.queues, 1);
+    hf_nic_renew(one);
+    hf_nic_tick(one);
+    assert_int_equal(hf_load_relaxed_u64(&one->renewals), 1);
+    for (unsigned shard = 0; shard < SHARDS; shard++)
+        hf_nic_leave(one);
 }
 
 static void receive(unsigned shard)
@@ -130,6 +167,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_device_is_begun_anew_only_when_every_shard_keeps_off),
+        cmocka_unit_test(a_beginning_that_is_wanted_before_another_has_begun_is_one_with_it_and_waits_for_who_reads_the_status),
+        cmocka_unit_test(a_device_with_fewer_queues_than_shards_waits_for_those_that_have_one),
         cmocka_unit_test(shards_that_run_stay_off_a_device_while_it_is_begun_anew_and_go_on),
         cmocka_unit_test(a_device_takes_no_second_address_and_no_ports_beyond_the_last),
     };
