@@ -39,20 +39,22 @@ static uint32_t hf_plan_udp_at(const uint8_t *packet, uint32_t bytes, uint32_t a
     return 0;
 }
 
-int hf_plan_owner(const uint8_t *packet, uint32_t bytes, uint16_t port, unsigned shards, unsigned self)
+int hf_plan_owner(const uint8_t *packet, uint32_t bytes, const uint8_t mac[6], uint16_t port, unsigned shards, unsigned self)
 {
     uint32_t at = HF_ETHER_BYTES;
     if (bytes < HF_ETHER_BYTES + HF_VLAN_BYTES)
         return (int)self;
+    /* Questions of ours are answered to us, so what is for everybody tells nobody here anything. */
+    const bool to_us = memcmp(packet, mac, 6) == 0;
     uint16_t type = hf_get16(packet + 12);
     if (type == HF_ETHER_VLAN) {
         type = hf_get16(packet + 16);
         at += HF_VLAN_BYTES;
     }
     if (type == HF_ETHER_ARP && bytes >= at + HF_ARP_BYTES)
-        return hf_get16(packet + at + 6) == 2 ? HF_PLAN_EVERYBODY : (int)self;
+        return hf_get16(packet + at + 6) == 2 && to_us ? HF_PLAN_EVERYBODY : (int)self;
     if (type == HF_ETHER_IP6 && bytes > at + HF_IP6_BYTES && packet[at + 6] == HF_PROTOCOL_ICMP6)
-        return packet[at + HF_IP6_BYTES] == HF_ICMP6_ADVERTISE ? HF_PLAN_EVERYBODY : (int)self;
+        return packet[at + HF_IP6_BYTES] == HF_ICMP6_ADVERTISE && to_us ? HF_PLAN_EVERYBODY : (int)self;
     uint32_t udp = hf_plan_udp_at(packet, bytes, at, type);
     unsigned shard = udp ? (unsigned)hf_get16(packet + udp + 2) - port : shards;
     return shard < shards ? (int)shard : (int)self;

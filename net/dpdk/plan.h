@@ -1,8 +1,8 @@
 /* What a device is asked to do, from what it says it can and what is wanted; and which shard a packet is for. Pure; any thread.
  *
  * Shard n is reached at the n-th UDP port from the device's own. Each shard has a receive and a transmit queue where the device can spread
- * packets over queues; where its rules can also steer by port, no shard sees another's packets. Else shard 0 (of the queues there are:
- * shard n's is n modulo their number) hands on what is another's, and sends for it. */
+ * packets over queues; where its rules can also steer by port, no shard with a queue sees another's packets. Else shard 0 (of the queues
+ * there are: shard n's is n modulo their number) hands on what is another's, and sends for it. */
 #ifndef HF_NET_DPDK_PLAN_H
 #define HF_NET_DPDK_PLAN_H
 
@@ -39,8 +39,8 @@ enum { HF_PLAN_EVERYBODY = -1 };
 /* *out is untouched on a fault: HF_PLAN_QUEUES: more were wanted than there are; HF_PLAN_MTU: it carries no such packets. */
 enum hf_plan_fault hf_plan_make(const struct hf_capabilities *can, const struct hf_wishes *wish, struct hf_plan *out);
 
-/* The shard of `shards` that a packet is for whose UDP port is one from `port` on; HF_PLAN_EVERYBODY: it says where a neighbour is; `self`:
- * whoever has it. Nothing of it was verified. */
-int hf_plan_owner(const uint8_t *packet, uint32_t bytes, uint16_t port, unsigned shards, unsigned self);
+/* The shard of `shards` that a packet is for whose UDP port is one from `port` on; HF_PLAN_EVERYBODY: it says where a neighbour is, to the
+ * Ethernet address `mac`; `self`: whoever has it. Nothing of it was verified. */
+int hf_plan_owner(const uint8_t *packet, uint32_t bytes, const uint8_t mac[6], uint16_t port, unsigned shards, unsigned self);
 
 #endif

@@ -8,17 +8,19 @@
 #include <time.h>
 
 #include "net/dpdk/eal.h"
+#include "net/dpdk/ip_p.h"
 #include "net/dpdk/nic.h"
 #include "net/net.h"
 #include "net/outbox.h"
 
-enum { HF_DPDK_BURSTS_MAX = 8, HF_DPDK_MEMORY_MIB = 64, HF_DPDK_HAND_ON_MAX = 4 * HF_NIC_BURST };
+enum { HF_DPDK_BURSTS_MAX = 8, HF_DPDK_MEMORY_MIB = 64 };
 
 /* A shard's end of a device. */
 struct hf_dpdk_end {
     struct hf_nic *nic;
     struct hf_ip ip;
-    unsigned from_ring; /* whose ring is looked at next */
+    unsigned from_ring;                    /* whose ring is looked at next */
+    uint64_t tellings_left, told_since_ns; /* of what neighbours answered, to other shards */
     struct rte_mbuf *received[HF_NIC_BURST], *unsent[HF_NIC_BURST];
     uint16_t received_count, received_at, unsent_count;
 };
@@ -71,7 +73,8 @@ static bool hf_dpdk_has_queue(const struct hf_dpdk *dpdk, const struct hf_nic *n
 /* What finds no room is lost and counted, as anywhere on its way, and asked for again. */
 static void hf_dpdk_lose(struct hf_dpdk *dpdk, struct rte_mbuf **packets, unsigned count)
 {
-    dpdk->transport.status->datagrams_unsent += count;
+    for (unsigned i = 0; i < count; i++)
+        dpdk->transport.status->datagrams_unsent += (packets[i]->packet_type & RTE_PTYPE_L4_MASK) == RTE_PTYPE_L4_UDP;
     hf_dpdk_packets(dpdk)->transmit_full += count;
     rte_pktmbuf_free_bulk(packets, count);
 }
@@ -88,8 +91,8 @@ static bool hf_dpdk_transmit(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
     } else if (hf_nic_enter(nic, dpdk->shard)) {
         sent = rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, end->unsent, (uint16_t)count);
         hf_nic_exit(nic, dpdk->shard);
+        hf_dpdk_packets(dpdk)->out += sent;
     }
-    hf_dpdk_packets(dpdk)->out += sent;
     if (sent < count)
         hf_dpdk_lose(dpdk, end->unsent + sent, count - sent);
     return true;
@@ -113,6 +116,7 @@ static bool hf_dpdk_transmit_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *en
     for (unsigned from = dpdk->shard + nic->plan.queues; from < nic->shards; from += nic->plan.queues) {
         uint32_t count = hf_spsc_get(nic->outward[from], packets, HF_NIC_BURST, HF_NIC_ELEMENT_BYTES);
         uint32_t sent = count ? rte_eth_tx_burst(nic->port, (uint16_t)dpdk->shard, packets, (uint16_t)count) : 0;
+        hf_dpdk_packets(dpdk)->out += sent;
         if (sent < count)
             hf_dpdk_lose(dpdk, packets + sent, count - sent);
         any = any || count > 0;
@@ -128,15 +132,8 @@ static struct rte_mbuf *hf_dpdk_packet(struct hf_dpdk *dpdk, const struct hf_dpd
     if (packet && rte_pktmbuf_append(packet, (uint16_t)bytes))
         return packet;
     rte_pktmbuf_free(packet);
-    dpdk->transport.status->datagrams_unsent++;
     hf_dpdk_packets(dpdk)->no_buffer++;
     return NULL;
-}
-
-static bool hf_peer_is_six(const struct hf_peer *peer)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    return memcmp(peer->address, mapped, sizeof mapped) != 0;
 }
 
 /* The device writes the sums of this one. */
@@ -172,8 +169,11 @@ static void hf_dpdk_send_datagram(struct hf_dpdk *dpdk, const struct hf_peer *pe
     struct hf_dpdk_end *end = hf_dpdk_end_of(dpdk, peer, &to);
     uint32_t head = hf_ip_head_bytes(&end->ip, &to);
     struct rte_mbuf *packet = hf_dpdk_packet(dpdk, end, head + bytes + zeros);
-    if (!packet)
+    if (!packet) {
+        dpdk->transport.status->datagrams_unsent++;
         return;
+    }
+    packet->packet_type = RTE_PTYPE_L4_UDP; /* for hf_dpdk_lose() */
     uint8_t *at = rte_pktmbuf_mtod(packet, uint8_t *);
     if (hf_ip_head(&end->ip, dpdk->now_ns, &to, bytes + zeros, at)) {
         bool sums = end->nic->plan.sums;
@@ -181,7 +181,7 @@ static void hf_dpdk_send_datagram(struct hf_dpdk *dpdk, const struct hf_peer *pe
         memset(at + head + bytes, 0, zeros);
         hf_ip_seal(&end->ip, at, sums);
         if (sums)
-            hf_dpdk_offload(packet, head, hf_peer_is_six(&to));
+            hf_dpdk_offload(packet, head, !hf_is_four(to.address));
         dpdk->transport.status->bytes_out += bytes + zeros;
         hf_dpdk_put(dpdk, end, packet);
     } else {
@@ -261,13 +261,25 @@ static void hf_dpdk_hand_on(struct hf_dpdk *dpdk, const struct hf_nic *nic, unsi
     rte_pktmbuf_free(packet);
 }
 
-/* Each shard asks for its neighbours by itself, and the answer may come to any. */
-static void hf_dpdk_tell_others(struct hf_dpdk *dpdk, const struct hf_nic *nic, const struct rte_mbuf *packet)
+/* Each shard asks for its neighbours by itself, and the answer may come to any. There are no more answers than questions, but anybody can
+ * make what looks like one. */
+static void hf_dpdk_tell_others(struct hf_dpdk *dpdk, struct hf_dpdk_end *end, const struct rte_mbuf *packet)
 {
+    const struct hf_nic *nic = end->nic;
+    struct hf_net_packets *packets = hf_dpdk_packets(dpdk);
+    if (!hf_ip_spend(&end->tellings_left, &end->told_since_ns, dpdk->now_ns, HF_IP_QUESTIONS_PER_S * nic->shards,
+                     HF_IP_QUESTIONS_AT_ONCE * nic->shards)) {
+        packets->handed_on_full += nic->shards - 1;
+        return;
+    }
     for (unsigned to = 0; to < nic->shards; to++) {
-        struct rte_mbuf *copy = to == dpdk->shard ? NULL : rte_pktmbuf_copy(packet, nic->pools[dpdk->shard], 0, UINT32_MAX);
+        if (to == dpdk->shard)
+            continue;
+        struct rte_mbuf *copy = rte_pktmbuf_copy(packet, nic->pools[dpdk->shard], 0, UINT32_MAX);
         if (copy)
             hf_dpdk_hand_on(dpdk, nic, to, copy);
+        else
+            packets->no_buffer++;
     }
 }
 
@@ -278,9 +290,10 @@ static void hf_dpdk_sort(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
     uint16_t kept = 0;
     for (uint16_t i = 0; i < end->received_count; i++) {
         struct rte_mbuf *packet = end->received[i];
-        int owner = hf_plan_owner(rte_pktmbuf_mtod(packet, uint8_t *), packet->data_len, nic->device.ip.port, nic->shards, dpdk->shard);
+        int owner = hf_plan_owner(rte_pktmbuf_mtod(packet, uint8_t *), packet->data_len, nic->device.ip.mac, nic->device.ip.port,
+                                  nic->shards, dpdk->shard);
         if (owner == HF_PLAN_EVERYBODY)
-            hf_dpdk_tell_others(dpdk, nic, packet);
+            hf_dpdk_tell_others(dpdk, end, packet);
         if (owner < 0 || (unsigned)owner == dpdk->shard)
             end->received[kept++] = packet;
         else
@@ -314,15 +327,16 @@ static bool hf_dpdk_fill(struct hf_dpdk *dpdk, struct hf_dpdk_end *end)
         end->received_count = rte_eth_rx_burst(nic->port, (uint16_t)dpdk->shard, end->received, HF_NIC_BURST);
         hf_nic_exit(nic, dpdk->shard);
         any = end->received_count > 0;
+        if (any)
+            hf_dpdk_look_at_clock(dpdk);
         if (nic->shards > 1)
             hf_dpdk_sort(dpdk, end);
     }
     if (nic->shards > 1 && end->received_count == 0)
         hf_dpdk_take_over(dpdk, end);
-    any = any || end->received_count > 0;
-    if (any)
+    if (!any && end->received_count > 0)
         hf_dpdk_look_at_clock(dpdk);
-    return any;
+    return any || end->received_count > 0;
 }
 
 static bool hf_dpdk_is_checked(const struct rte_mbuf *packet)

@@ -118,7 +118,7 @@ static int owner(bool vlan, uint16_t type, uint8_t protocol, uint16_t port)
 {
     uint8_t packet[ROOM];
     uint32_t bytes = packet_make(packet, vlan, type, protocol, port);
-    return hf_plan_owner(packet, bytes, PORT, SHARDS, SELF);
+    return hf_plan_owner(packet, bytes, packet, PORT, SHARDS, SELF);
 }
 
 static void test_a_packet_is_for_the_shard_of_its_port(void **state)
@@ -140,6 +140,27 @@ static void test_a_packet_is_for_the_shard_of_its_port(void **state)
     }
 }
 
+static void test_what_a_neighbour_tells_somebody_else_is_not_handed_to_every_shard(void **state)
+{
+    (void)state;
+    static const uint8_t ours[6] = {2, 0, 0, 0, 0, 1}, all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, group[6] = {0x33, 0x33, 0, 0, 0, 1};
+    const struct {
+        uint16_t type;
+        uint8_t protocol;
+        uint16_t port;
+    } kinds[] = {{0x0806, 2, 0}, {0x86dd, 58, 136}};
+    for (unsigned kind = 0; kind < 2; kind++) {
+        uint8_t packet[ROOM];
+        uint32_t bytes = packet_make(packet, kind == 1, kinds[kind].type, kinds[kind].protocol, kinds[kind].port);
+        memcpy(packet, ours, 6);
+        assert_int_equal(hf_plan_owner(packet, bytes, ours, PORT, SHARDS, SELF), HF_PLAN_EVERYBODY);
+        memcpy(packet, all, 6);
+        assert_int_equal(hf_plan_owner(packet, bytes, ours, PORT, SHARDS, SELF), SELF);
+        memcpy(packet, group, 6);
+        assert_int_equal(hf_plan_owner(packet, bytes, ours, PORT, SHARDS, SELF), SELF);
+    }
+}
+
 static void test_a_packet_cut_anywhere_is_whoevers_has_it_and_not_read_beyond_its_end(void **state)
 {
     (void)state;
@@ -147,11 +168,11 @@ static void test_a_packet_cut_anywhere_is_whoevers_has_it_and_not_read_beyond_it
     for (unsigned kind = 0; kind < 3; kind++) {
         uint8_t packet[ROOM];
         uint32_t bytes = packet_make(packet, true, types[kind], kind == 2 ? 2 : 17, PORT);
-        assert_int_not_equal(hf_plan_owner(packet, bytes, PORT, SHARDS, SELF), SELF);
+        assert_int_not_equal(hf_plan_owner(packet, bytes, packet, PORT, SHARDS, SELF), SELF);
         for (uint32_t cut = 0; cut < bytes; cut++) {
             uint8_t *copy = test_malloc(cut + 1);
             memcpy(copy, packet, cut);
-            assert_int_equal(hf_plan_owner(copy, cut, PORT, SHARDS, SELF), SELF);
+            assert_int_equal(hf_plan_owner(copy, cut, packet, PORT, SHARDS, SELF), SELF);
             test_free(copy);
         }
     }
@@ -166,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_a_packet_no_longer_than_the_device_carries_unless_it_does_not_care),
         cmocka_unit_test(test_sums_are_the_devices_only_if_it_makes_them_all_and_may),
         cmocka_unit_test(test_a_packet_is_for_the_shard_of_its_port),
+        cmocka_unit_test(test_what_a_neighbour_tells_somebody_else_is_not_handed_to_every_shard),
         cmocka_unit_test(test_a_packet_cut_anywhere_is_whoevers_has_it_and_not_read_beyond_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
