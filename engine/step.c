@@ -270,6 +270,8 @@ unsigned hf_engine_reach(const struct hf_engine *engine, const struct hf_command
 
 /* --- prefetching --- */
 
+enum { LINES_AHEAD = 8 }; /* of one order: more would drive out what others wait for */
+
 /* gcc takes a function that does nothing but prefetch for one without any effect, and drops the calls of it: hence always inline. */
 #define PREFETCH static inline __attribute__((always_inline)) void
 
@@ -286,9 +288,15 @@ PREFETCH prefetch_row(const struct hf_pool *pool, uint32_t slot)
         __builtin_prefetch(row + 64, 1);
 }
 
+/* The row that is taken as the nth from now, from 0. */
+PREFETCH prefetch_nth(const struct hf_pool *pool, uint32_t n)
+{
+    prefetch_row(pool, pool->free_count > n ? pool->free[pool->free_count - 1 - n] : pool->used + 1 + n - pool->free_count);
+}
+
 PREFETCH prefetch_fresh(const struct hf_pool *pool)
 {
-    prefetch_row(pool, pool->free_count > 0 ? pool->free[pool->free_count - 1] : pool->used + 1);
+    prefetch_nth(pool, 0);
 }
 
 /* The first row with this hash: nearly always the only one. 0: there is none. */
@@ -322,6 +330,11 @@ uint32_t hf_engine_hint(const struct hf_engine *engine, const struct hf_command 
     return home & engine->mask;
 }
 
+PREFETCH prefetch_timer(const struct hf_partition *home, const struct hf_command *place)
+{
+    __builtin_prefetch(hf_timer_link(&home->order_timers, hf_timer_hint(&home->order_timers, place->arg * HF_MS_NS)), 1);
+}
+
 PREFETCH prefetch_plain(const struct hf_partition *home, const struct hf_command *command, struct hf_hint *hint, int stage)
 {
     if (stage == 0) {
@@ -332,7 +345,7 @@ PREFETCH prefetch_plain(const struct hf_partition *home, const struct hf_command
     hint->cell_slot = candidate(&home->cell_index, hint->cell_hash);
     prefetch_row(&home->cells, hint->cell_slot);
     prefetch_fresh(&home->orders);
-    __builtin_prefetch(hf_timer_link(&home->order_timers, hf_timer_hint(&home->order_timers, command->arg * HF_MS_NS)), 1);
+    prefetch_timer(home, command);
 }
 
 /* Line 0 lives where the id says, or the place will be refused. */
@@ -345,10 +358,14 @@ PREFETCH prefetch_place(const struct hf_engine *engine, const struct hf_command 
             p = &engine->partitions[hf_partition_of_sku(engine, &line[i].sku)];
         prefetch_key(&p->cell_index, &p->cells, hf_hash_cell(engine, &line[i].sku, line[i].location), stage);
     }
-    if (stage == 0)
+    if (stage == 0) {
         prefetch_bucket(&home->order_index, hf_hash_id(engine, command->id));
-    else
-        prefetch_fresh(&home->orders);
+        return;
+    }
+    prefetch_fresh(&home->orders);
+    prefetch_timer(home, command);
+    for (uint32_t i = 1; i < command->line_count && i <= LINES_AHEAD; i++)
+        prefetch_nth(&home->lines, i - 1);
 }
 
 /* A definition or a stock command: its SKU, its cell, and the id that it will leave behind. */
