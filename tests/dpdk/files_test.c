@@ -98,7 +98,8 @@ static void what_cannot_be_removed_stops_no_start(void **state)
     size_t top = strlen(path);
     for (unsigned depth = 0; depth < 8; depth++) {
         assert_int_equal(mkdir(path, 0700), 0);
-        strcat(path, "/d");
+        size_t end = strlen(path);
+        snprintf(path + end, sizeof path - end, "/d");
     }
     assert_int_equal(hf_eal_files_make(), 0);
     hf_eal_files_remove();
