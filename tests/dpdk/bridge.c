@@ -18,6 +18,8 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "net/dpdk/hold.h"
+
 enum { BURST = 32, PACKET_BYTES_MAX = 9100, BUFFER_BYTES = RTE_PKTMBUF_HEADROOM + 9216, IDLE_NS = 100000 };
 
 static struct rte_mempool *pool;
@@ -120,11 +122,21 @@ int main(int argc, char **argv)
     puts("ready");
     fflush(stdout);
     struct pollfd ends[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    while (!(ends[0].revents & (POLLIN | POLLHUP)))
-        if (to_interface(fd) + to_memif(fd) == 0)
+    struct hf_hold_place *place = hf_hold_take();
+    while (!(ends[0].revents & (POLLIN | POLLHUP))) {
+        unsigned count = 0;
+        if (hf_hold_enter(place)) {
+            count = to_interface(fd) + to_memif(fd);
+            hf_hold_exit(place);
+        }
+        if (count == 0)
             (void)ppoll(ends, 2, &(struct timespec){.tv_nsec = IDLE_NS}, NULL);
+    }
+    bool entered = hf_hold_enter_soon(place);
     rte_eth_dev_stop(0);
     rte_eth_dev_close(0);
+    if (entered)
+        hf_hold_exit(place);
     rte_eal_cleanup();
     return 0;
 }

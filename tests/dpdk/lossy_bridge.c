@@ -14,9 +14,12 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "net/dpdk/hold.h"
+
 enum { BURST = 32, HELD_MAX = 64, PERCENT = 5, MEMIF_BYTES = 2048, IDLE_NS = 50000, POLLS_BETWEEN_LOOKS = 64 };
 
 static struct rte_mempool *pool;
+static struct hf_hold_place *place; /* for all bursts */
 static uint64_t seed;
 static unsigned long carried, lost, doubled, overtaken;
 
@@ -49,7 +52,8 @@ static bool open_ports(const char *engine, const char *client)
     if (rte_eal_init(sizeof words / sizeof words[0], words) < 0 || rte_eth_dev_count_avail() != 2)
         return false;
     pool = rte_pktmbuf_pool_create("bridge", 4095, 64, 0, RTE_PKTMBUF_HEADROOM + MEMIF_BYTES, SOCKET_ID_ANY);
-    return pool && open_port(0) && open_port(1);
+    place = hf_hold_take();
+    return pool && place && open_port(0) && open_port(1);
 }
 
 static void put(const struct way *way, struct rte_mbuf *packet)
@@ -108,7 +112,11 @@ static void run(void)
     struct way ways[2] = {{.from = 0, .to = 1}, {.from = 1, .to = 0}};
     struct pollfd end = {.fd = STDIN_FILENO, .events = POLLIN};
     for (unsigned polls = 0; !(end.revents & (POLLIN | POLLHUP)); polls++) {
-        unsigned count = turn(&ways[0]) + turn(&ways[1]);
+        unsigned count = 0;
+        if (hf_hold_enter(place)) {
+            count = turn(&ways[0]) + turn(&ways[1]);
+            hf_hold_exit(place);
+        }
         if (count == 0 || polls % POLLS_BETWEEN_LOOKS == 0)
             (void)ppoll(&end, 1, &(struct timespec){.tv_nsec = count ? 0 : IDLE_NS}, NULL);
     }
@@ -131,10 +139,13 @@ int main(int argc, char **argv)
     fflush(stdout);
     run();
     printf("%lu %lu %lu %lu\n", carried, lost, doubled, overtaken);
+    bool entered = hf_hold_enter_soon(place);
     for (uint16_t port = 0; port < 2; port++) {
         rte_eth_dev_stop(port);
         rte_eth_dev_close(port);
     }
+    if (entered)
+        hf_hold_exit(place);
     rte_eal_cleanup();
     return 0;
 }

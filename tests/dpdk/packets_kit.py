@@ -24,7 +24,8 @@ DATAGRAM_DROPS = 'bad_frame', 'bad_crc', 'bad_version', 'too_large', 'addresses_
 # DPDK's tap looks for packets only after a signal, whose counter is not atomic: a lost one leaves the last packet there until the next.
 # So a packet for somebody else is sent where nothing has come for this long.
 NUDGE_S = 5
-SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 263, 8, 1 << 4  # linux/if_packet.h
+SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, VLAN_VALID = 263, 8, 23, 1 << 4  # linux/if_packet.h
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 logging.getLogger('scapy').setLevel(logging.ERROR)
 conf.verb = 0
 
@@ -41,7 +42,8 @@ class Wire:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.socket.bind((interface, 0))
         self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self.socket.setblocking(False)
         self.nudges = 0
         self.rest()
