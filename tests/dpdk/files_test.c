@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -120,7 +121,7 @@ static int start_and_end(void)
     snprintf(path, sizeof path, "%s/dpdk", hf_eal_files_path());
     if (mkdir(path, 0700) != 0)
         return 2;
-    usleep(100);
+    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     if (stat(path, &status) != 0)
         return 3;
     hf_eal_files_remove();
