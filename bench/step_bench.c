@@ -341,7 +341,7 @@ static void engine_made(void)
     };
     if (hf_executor_create(&executor, &shard.executor) != 0)
         fail("executor", "no memory");
-    shard.executor->quota.spare = hf_engine_spare(node.engine);
+    shard.executor->quota.spare = hf_engine_take_spare(node.engine);
     int64_t *left = shard.executor->quota.left;
     left[HF_TABLE_SKUS] = (int64_t)options.skus_max;
     left[HF_TABLE_CELLS] = (int64_t)options.cells_max;

@@ -154,10 +154,10 @@ static int send_burst(struct hf_session *session, const struct iovec *frames, un
     while (packed < count && pack(device, session, &frames[packed], packets[packed]))
         packed++;
     unsigned sent = packed > 0 ? transmit(device, packets, packed) : 0;
+    ask(device);
     if (packed == count)
         return (int)sent;
     rte_pktmbuf_free_bulk(packets + packed, count - packed);
-    ask(device);
     return sent == packed ? (int)count : (int)sent;
 }
 

@@ -208,9 +208,11 @@ static void carve_all(struct carver *carver, const struct hf_engine_options *opt
         engine->spare = (struct hf_spare){spare, spare_bytes};
 }
 
-struct hf_spare hf_engine_spare(const struct hf_engine *engine)
+struct hf_spare hf_engine_take_spare(struct hf_engine *engine)
 {
-    return engine->spare;
+    struct hf_spare spare = engine->spare;
+    engine->spare = (struct hf_spare){0};
+    return spare;
 }
 
 struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned parts)
@@ -220,24 +222,28 @@ struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned par
 }
 
 /* Memory that was touched takes the place of address space that was not: cheaper than a first touch, for which the system clears a page and
- * its host may have to find one. mremap(2). */
-static void move_huge_page(uint8_t *to, uint8_t *from)
+ * its host may have to find one. mremap(2); where the page was stays reserved, so that nobody else's mapping comes to lie in there. False:
+ * `to` gets its memory by its first touch. */
+static bool move_huge_page(uint8_t *to, uint8_t *from)
 {
-    if (mremap(from, HUGE_PAGE, HUGE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
-        return;
+    if (mremap(from, HUGE_PAGE, HUGE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
+        return true;
+    if (madvise(to, HUGE_PAGE, MADV_HUGEPAGE) == 0)
+        return false;
     /* Some failures leave a hole. */
     void *fresh = mmap(to, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     assert(fresh == to);
+    (void)madvise(to, HUGE_PAGE, MADV_HUGEPAGE);
+    (void)madvise(to, HUGE_PAGE, MADV_DONTDUMP);
+    return false;
 }
 
 void hf_pool_outgrown(struct hf_pool *pool, struct hf_spare *spare)
 {
     assert(pool->used < pool->rows_max);
-    if (spare->bytes >= HUGE_PAGE) {
-        move_huge_page(pool->rows + (pool->backed + 1ull) * pool->row_bytes, spare->at);
-        spare->at += HUGE_PAGE;
-        spare->bytes -= HUGE_PAGE;
-    }
+    bool moved = spare->bytes >= HUGE_PAGE && move_huge_page(pool->rows + (pool->backed + 1ull) * pool->row_bytes, spare->at);
+    spare->bytes = moved ? spare->bytes - HUGE_PAGE : 0;
+    spare->at += moved ? HUGE_PAGE : 0;
     uint64_t backed = pool->backed + HUGE_PAGE / pool->row_bytes;
     pool->backed = (uint32_t)(backed < pool->rows_max ? backed : pool->rows_max);
 }

@@ -59,9 +59,9 @@ struct hf_quota {
     struct hf_spare spare;
 };
 
-/* All of it (none without prefaulting), and one of `parts` equal parts, each for the quota of one stepping thread. What replaying leaves in
- * its quotas may be dealt out again. */
-struct hf_spare hf_engine_spare(const struct hf_engine *engine);
+/* All of it, once (none without prefaulting), and one of `parts` equal parts, each for the quota of one stepping thread. What replaying
+ * leaves in its quota may be dealt out again. */
+struct hf_spare hf_engine_take_spare(struct hf_engine *engine);
 struct hf_spare hf_spare_part(struct hf_spare spare, unsigned part, unsigned parts);
 
 /* What hashing a command gives, kept with it so that it is done once. `plain`: a place of one line whose id is routed right; only then the

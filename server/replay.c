@@ -161,8 +161,9 @@ int hf_replay_create(struct hf_engine *engine, struct hf_quota *quotas, unsigned
     if (!replay)
         return HF_E_MEMORY;
     *replay = (struct hf_replay){.engine = engine, .quotas = quotas, .shards = shards, .begin_ns = clock_ns()};
+    struct hf_spare spare = hf_engine_take_spare(engine);
     for (unsigned shard = 0; shard < shards; shard++)
-        quotas[shard].spare = hf_spare_part(hf_engine_spare(engine), shard, shards);
+        quotas[shard].spare = hf_spare_part(spare, shard, shards);
     replay->filling = &replay->windows[0];
     replay->waiting = &replay->windows[1];
     *out = replay;

@@ -41,7 +41,10 @@ void hf_neighbour_hear(struct hf_neighbours *table, const uint8_t address[16], c
 {
     struct hf_neighbour *neighbour = hf_neighbour_keep(table, address, now_ns);
     if (neighbour->state == HF_NEIGHBOUR_CONFIRMED) {
-        neighbour->doubted = neighbour->doubted || memcmp(neighbour->mac, mac, sizeof neighbour->mac) != 0;
+        if (!neighbour->doubted && memcmp(neighbour->mac, mac, sizeof neighbour->mac) != 0) {
+            neighbour->doubted = true;
+            neighbour->unanswered = 0;
+        }
         if (!neighbour->doubted || neighbour->unanswered < HF_NEIGHBOUR_PATIENCE)
             return;
     }
@@ -51,7 +54,7 @@ void hf_neighbour_hear(struct hf_neighbours *table, const uint8_t address[16], c
 
 bool hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns)
 {
-    if (neighbour->unanswered == 0)
+    if (neighbour->unanswered == 0 || now_ns - neighbour->asked_ns >= HF_NEIGHBOUR_PATIENCE * HF_NEIGHBOUR_ASK_NS)
         return false;
     neighbour->unanswered = 0;
     neighbour->doubted = false;

@@ -114,7 +114,8 @@ int main(int argc, char **argv)
     int fd = open_interface(argv[2]);
     if (fd < 0)
         return fail(argv[2]);
-    bool open = open_memif(argv[1], argc == 4 ? argv[3] : "9216");
+    struct hf_hold_place *place = hf_hold_take();
+    bool open = place && open_memif(argv[1], argc == 4 ? argv[3] : "9216");
     if (nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0 || !open)
         return fail("memif");
     if (!wait_for_peer())
@@ -122,7 +123,6 @@ int main(int argc, char **argv)
     puts("ready");
     fflush(stdout);
     struct pollfd ends[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    struct hf_hold_place *place = hf_hold_take();
     while (!(ends[0].revents & (POLLIN | POLLHUP))) {
         unsigned count = 0;
         if (hf_hold_enter(place)) {

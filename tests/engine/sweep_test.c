@@ -1,6 +1,8 @@
 /* Expiry, forgetting and the mark; and replay's judgement of records. */
 #include "tests/engine/kit.h"
 
+#include <sys/mman.h>
+
 static void done(struct kit *kit)
 {
     kit_audit(kit);
@@ -244,14 +246,18 @@ static void a_partition_that_outgrows_its_share_takes_spare_memory(void **state)
     struct hf_engine_options options = kit_options(4, ORDERS);
     options.prefault = true;
     struct kit *kit = kit_new(&options);
-    kit->quota.spare = hf_spare_part(hf_engine_spare(kit->engine), 0, 2);
-    struct hf_spare other = hf_spare_part(hf_engine_spare(kit->engine), 1, 2), before = kit->quota.spare;
+    struct hf_spare all = hf_engine_take_spare(kit->engine), other = hf_spare_part(all, 1, 2), before = hf_spare_part(all, 0, 2);
+    kit->quota.spare = before;
+    assert_int_equal(hf_engine_take_spare(kit->engine).bytes, 0);
     assert_true(before.bytes > 0 && before.bytes == other.bytes && other.at == before.at + before.bytes);
     kit_stock(kit, 1, ORDERS);
     for (unsigned i = 0; i < ORDERS; i++)
         assert_int_equal(kit_place(kit, kit_sku_id(kit, 1), 1, 1, 1000), HF_OK);
     assert_true(kit->quota.spare.bytes < before.bytes);
     assert_ptr_equal(kit->quota.spare.at + kit->quota.spare.bytes, before.at + before.bytes);
+    /* Nobody else's memory comes to lie where the pages were: it would end with the engine. */
+    unsigned char present;
+    assert_int_equal(mincore(before.at, 4096, &present), 0);
     done(kit);
 }
 
