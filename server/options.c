@@ -56,7 +56,7 @@ static const struct hf_option table[] = {
      .choices = {"inline", "thread"}},
     {"idle", "spin|pause|sleep", "what a shard without work does [sleep]", AT(idle), HF_OPTION_CHOICE,
      .choices = {"spin", "pause", "sleep"}},
-    {"prefault", NULL, "touch all tables at start", AT(prefault), HF_OPTION_SWITCH},
+    {"prefault", NULL, "touch the tables' memory at start", AT(prefault), HF_OPTION_SWITCH},
     {"max-clock-gap", "SECONDS", "refuse to start when the clock is further ahead of the log [3600]", AT(clock_gap_max_ns),
      HF_OPTION_SECONDS, .most = seconds_most},
     {"accept-clock", NULL, "start however far the clock is ahead of the log", AT(accept_clock), HF_OPTION_SWITCH},
