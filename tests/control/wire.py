@@ -34,7 +34,7 @@ class Wire:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.decoder.max_header_list_size = 1 << 20
-        self.raw, self.frames, self.closed = b'', [], False
+        self.raw, self.frames, self.reset, self.closed = b'', [], None, False
         if hello:
             self.send(preface + settings(*pairs))
 
@@ -98,11 +98,12 @@ class Wire:
                 return found
 
     def answer(self, stream):
-        """(header fields of head and trailers in one, data) of a stream; None if it was reset or cut."""
+        """(header fields of head and trailers in one, data) of a stream; None if it was reset (with which code: in reset) or cut."""
         fields, data = {}, b''
         while True:
             found = self.next()
             if found is None or (found[0] == RST_STREAM and found[2] == stream):
+                self.reset = found and int.from_bytes(found[3], 'big')
                 return None
             if found[2] != stream:
                 continue
