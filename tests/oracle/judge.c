@@ -206,8 +206,10 @@ static bool judge_known(const struct hf_view *view, const struct hf_command *com
     allowed->repeated = same;
     allowed->results |= same ? hf_bit(known->result) : hf_bit(HF_ID_REUSED);
     const struct hf_m_seen *seen = hf_model_view_seen(view, command->id);
+    /* Once it is dropped, what else bears the id is what is found. */
+    bool another = (seen && seen->in_table) || hf_model_view_order(view, command->id);
     if (may_be_dropped(view, known))
-        allowed->results |= hf_bit(HF_ID_TOO_OLD) | (seen && seen->in_table ? hf_bit(HF_ID_REUSED) : 0);
+        allowed->results |= hf_bit(HF_ID_TOO_OLD) | (another ? hf_bit(HF_ID_REUSED) : 0);
     return true;
 }
 
