@@ -22,8 +22,8 @@ struct hf_engine_options {
     uint64_t skus_max, cells_max, orders_max, lines_max, command_ids_max, limits_max; /* of the node */
     uint64_t request_keys_max; /* of the node; 0: none, and every write with a key is FULL */
     uint64_t retention_ns;     /* how long a finished order or a command id is remembered: only used to time when to look at it again */
-    /* Touch memory now, with huge pages where the system has them: an even share of every table for each partition, and as much of the
-     * tables whose use may be uneven for those that outgrow it. */
+    /* Touch memory now, with huge pages where the system has them: an even share of the tables that partitions use alike; of orders and
+     * lines half a share, and as much as all rows take in spare; of those that are seldom used nothing. */
     bool prefault;
     uint64_t key[2]; /* random per start: keys the table hashes */
 };

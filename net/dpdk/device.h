@@ -29,6 +29,10 @@ bool hf_device_key(const char *key, char *value, struct hf_device *out);
  * the first of them, and who reads the ring then takes the next packets for more of a short one, beyond the last that is there. A memif is
  * unsummed but for offload=no. */
 bool hf_device_settle(struct hf_device *out);
+/* The value of `key`= in the arguments of the device's name; false: there is none, or no room for it. */
+bool hf_device_argument(const struct hf_device *device, const char *key, char *out, size_t room);
+/* Whether its other end connects to it: a memif that is the server. */
+bool hf_device_serves(const struct hf_device *device);
 /* IPv6, or IPv4 as ::ffff:a.b.c.d. */
 bool hf_device_address(const char *text, uint8_t out[16]);
 

@@ -92,15 +92,45 @@ bool hf_device_key(const char *key, char *value, struct hf_device *out)
     return true;
 }
 
+bool hf_device_argument(const struct hf_device *device, const char *key, char *out, size_t room)
+{
+    size_t key_bytes = strlen(key);
+    for (const char *at = device->name; (at = strchr(at, ','));) {
+        at++;
+        if (strncmp(at, key, key_bytes) != 0 || at[key_bytes] != '=')
+            continue;
+        at += key_bytes + 1;
+        size_t bytes = strcspn(at, ",");
+        if (bytes >= room)
+            return false;
+        memcpy(out, at, bytes);
+        out[bytes] = '\0';
+        return true;
+    }
+    return false;
+}
+
+static bool is_memif(const struct hf_device *device)
+{
+    return strncmp(device->name, "net_memif", strlen("net_memif")) == 0;
+}
+
+bool hf_device_serves(const struct hf_device *device)
+{
+    char role[16];
+    return is_memif(device) && hf_device_argument(device, "role", role, sizeof role) &&
+           (strcmp(role, "server") == 0 || strcmp(role, "master") == 0);
+}
+
 bool hf_device_settle(struct hf_device *out)
 {
     enum { MEMIF_PLACE_BYTES = 2048, LINE_BYTES = 64 };
     uint32_t packet_bytes = (HF_IP_HEAD_BYTES_MAX + out->ip.mtu + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
     size_t length = strlen(out->name), room = sizeof out->name - length;
-    bool memif = strncmp(out->name, "net_memif", strlen("net_memif")) == 0;
-    out->ip.unsummed = memif && !out->no_offload;
-    if (!memif || packet_bytes <= MEMIF_PLACE_BYTES || strstr(out->name, ",role=server") || strstr(out->name, ",role=master") ||
-        strstr(out->name, ",bsize="))
+    char told[16];
+    bool makes_ring = is_memif(out) && !hf_device_serves(out);
+    out->ip.unsummed = is_memif(out) && !out->no_offload;
+    if (!makes_ring || packet_bytes <= MEMIF_PLACE_BYTES || hf_device_argument(out, "bsize", told, sizeof told))
         return true;
     return (size_t)snprintf(out->name + length, room, ",bsize=%u", packet_bytes) < room;
 }

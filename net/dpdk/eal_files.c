@@ -134,25 +134,6 @@ void hf_eal_files_remove(void)
 
 /* ---- Sockets ---- */
 
-/* What stands behind `key`= in a device's arguments. */
-static bool hf_eal_argument(const char *arguments, const char *key, char *out, size_t out_bytes)
-{
-    size_t key_bytes = strlen(key);
-    for (const char *at = arguments; (at = strchr(at, ','));) {
-        at++;
-        if (strncmp(at, key, key_bytes) != 0 || at[key_bytes] != '=')
-            continue;
-        at += key_bytes + 1;
-        size_t bytes = strcspn(at, ",");
-        if (bytes >= out_bytes)
-            return false;
-        memcpy(out, at, bytes);
-        out[bytes] = '\0';
-        return true;
-    }
-    return false;
-}
-
 /* ECONNREFUSED: nobody has it; EPROTOTYPE: somebody does; else anything. Told apart by a socket of another kind, to which one that is bound
  * says that it is of the wrong kind. A connection would not do: DPDK 22.11 frees what it goes on using when one is shut before it was
  * welcomed. */
@@ -171,10 +152,9 @@ static int hf_eal_probe(const struct sockaddr_un *name)
 int hf_eal_files_clear_socket(const struct hf_device *device)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char role[16], abstract[16];
-    if (!hf_eal_begins(device->name, "net_memif") || !hf_eal_argument(device->name, "role", role, sizeof role) ||
-        !hf_eal_argument(device->name, "socket-abstract", abstract, sizeof abstract) || strcmp(role, "server") != 0 ||
-        strcmp(abstract, "no") != 0 || !hf_eal_argument(device->name, "socket", name.sun_path, sizeof name.sun_path))
+    char abstract[16];
+    if (!hf_device_serves(device) || !hf_device_argument(device, "socket-abstract", abstract, sizeof abstract) ||
+        strcmp(abstract, "no") != 0 || !hf_device_argument(device, "socket", name.sun_path, sizeof name.sun_path))
         return 0;
     int said = hf_eal_probe(&name);
     if (said == EPROTOTYPE)

@@ -37,7 +37,7 @@ void hf_neighbour_hear(struct hf_neighbours *table, const uint8_t address[16], c
 bool hf_neighbour_confirm(struct hf_neighbour *neighbour, const uint8_t mac[6], uint64_t now_ns);
 /* Whether to ask for it now: it is not confirmed, that was long ago or it is doubted; and it was not asked for within the last second. */
 bool hf_neighbour_due(const struct hf_neighbour *neighbour, uint64_t now_ns);
-/* It is asked for now. */
+/* Notes a question to it that goes out now. */
 void hf_neighbour_ask(struct hf_neighbour *neighbour, uint64_t now_ns);
 
 #endif

@@ -292,20 +292,26 @@ static void a_burst_beyond_all_receive_buffers_is_taken_in_the_next_turns(void *
     assert_int_equal(port_status(&port).session_expired, 1500);
 }
 
+/* A datagram's peer, and beside it a stream's. */
+static void open_both(struct test_client *beside)
+{
+    static const char *const listen[] = {"udp://127.0.0.1:0", "loopback://net_test"};
+    open_port_at(listen, 2);
+    open_peer(&peer, 7);
+    memset(beside, 0, sizeof *beside);
+    beside->pipe = hf_loopback_connect("net_test");
+    beside->open = true;
+    assert_non_null(beside->pipe);
+}
+
 /* More datagrams come in each turn than a turn takes; a client of the port's other transport is served all the same. */
 static void a_flood_of_datagrams_leaves_other_transports_their_turn(void **state)
 {
     (void)state;
-    static const char *const listen[] = {"udp://127.0.0.1:0", "loopback://net_test"};
     static struct test_client beside;
     struct hf_frame frame;
     static uint8_t payload[HF_FRAME_BYTES_MAX];
-    open_port_at(listen, 2);
-    open_peer(&peer, 7);
-    memset(&beside, 0, sizeof beside);
-    beside.pipe = hf_loopback_connect("net_test");
-    beside.open = true;
-    assert_non_null(beside.pipe);
+    open_both(&beside);
     assert_int_equal(hf_loopback_push(beside.pipe, out, make_hello(out, 0, 4)), sizeof(struct hf_frame) + sizeof(struct hf_hello));
     unsigned turns = 0;
     memset(payload, 0, sizeof payload);
@@ -325,14 +331,8 @@ static void a_flood_of_datagrams_leaves_other_transports_their_turn(void **state
 static void a_flood_by_a_stream_leaves_datagrams_their_turn(void **state)
 {
     (void)state;
-    static const char *const listen[] = {"udp://127.0.0.1:0", "loopback://net_test"};
     static struct test_client beside;
-    open_port_at(listen, 2);
-    open_peer(&peer, 7);
-    memset(&beside, 0, sizeof beside);
-    beside.pipe = hf_loopback_connect("net_test");
-    beside.open = true;
-    assert_non_null(beside.pipe);
+    open_both(&beside);
     client_hello(&beside, &port, 0, 1024);
     uint64_t number = 0;
     bool served = false;

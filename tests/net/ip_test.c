@@ -479,6 +479,17 @@ static void a_vlan_is_only_its_own(void **state)
     expect_dropped(f, &f->ip.status.not_ours);
 }
 
+static void an_answer_by_ipv6_is_summed(struct fixture *f)
+{
+    uint8_t out[128];
+    make_udp6(f);
+    assert_int_equal(take(f), HF_IP_DATAGRAM);
+    assert_true(hf_ip_head(&f->ip, f->now_ns, &f->taken.from, 3, out));
+    memcpy(out + 62, "abc", 3);
+    hf_ip_seal(&f->ip, out, false);
+    assert_int_equal(sum_of(out + 54, 11, pseudo_six(out + 14, 11)), 0);
+}
+
 static void a_datagram_goes_back_the_way_one_came_and_its_sums_hold(void **state)
 {
     struct fixture *f = *state;
@@ -495,12 +506,7 @@ static void a_datagram_goes_back_the_way_one_came_and_its_sums_hold(void **state
         uint32_t pseudo = 17 + 8 + bytes + get(out + 26) + get(out + 28) + get(out + 30) + get(out + 32);
         assert_int_equal(sum_of(out + 34, 8 + bytes, pseudo), 0);
     }
-    make_udp6(f);
-    assert_int_equal(take(f), HF_IP_DATAGRAM);
-    assert_true(hf_ip_head(&f->ip, f->now_ns, &f->taken.from, 3, out));
-    memcpy(out + 62, "abc", 3);
-    hf_ip_seal(&f->ip, out, false);
-    assert_int_equal(sum_of(out + 54, 11, pseudo_six(out + 14, 11)), 0);
+    an_answer_by_ipv6_is_summed(f);
     assert_false(hf_ip_head(&f->ip, f->now_ns, &four, 1500 - 28 + 1, out));
     assert_int_equal(f->ip.status.too_long, 1);
 }
@@ -516,12 +522,7 @@ static void a_link_of_memory_leaves_the_sum_of_udp_out_where_ipv4_allows_it(void
     hf_ip_seal(&f->ip, out, false);
     assert_int_equal(sum_of(out + 14, 20, 0), 0);
     assert_int_equal(get(out + 40), 0);
-    make_udp6(f);
-    assert_int_equal(take(f), HF_IP_DATAGRAM);
-    assert_true(hf_ip_head(&f->ip, f->now_ns, &f->taken.from, 3, out));
-    memcpy(out + 62, "abc", 3);
-    hf_ip_seal(&f->ip, out, false);
-    assert_int_equal(sum_of(out + 54, 11, pseudo_six(out + 14, 11)), 0);
+    an_answer_by_ipv6_is_summed(f);
 }
 
 static void a_neighbour_is_asked_for_at_most_once_a_second_until_it_answers(void **state)
