@@ -1,4 +1,5 @@
 """Durable orders over TCP, unix sockets, UDP and memif (DPDK's memory shared by two processes), and the generator's own ceiling on each.
+Packets of `memif` stand in huge pages where this may reserve them (as root), those of `memif-no-huge` in ordinary ones.
 
 Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`,
 the engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER/…`, beyond which no
@@ -15,6 +16,7 @@ import subprocess
 import tempfile
 
 from engine import Engine, Failed, dies_with_us, pinned, program, run_json, scratch, write_stock
+from huge import huge_pages
 from peers import EIGHT_A_FRAME, HEADLINE, ONE_A_FRAME, SKUS, Case, Holdfast, Peer, engine_options, flush_us
 from rows import median, row
 
@@ -37,22 +39,23 @@ class Carrier:
 
     starts = itertools.count()
 
-    def __init__(self, name, directory, mtu=None):
-        self.name, self.directory, self.mtu = name, directory, mtu
+    def __init__(self, name, directory, mtu=None, huge=False):
+        self.scheme, self.directory, self.mtu, self.huge = name.split('-')[0], directory, mtu, huge
         self.socket = None
 
     def memif(self, role, more=''):
-        return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}{more}?mtu={self.mtu}'
+        huge = '&huge=yes' if self.huge else ''
+        return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}{more}?mtu={self.mtu}{huge}'
 
     def listen(self):
         """Where the next to start listens: a listener that was killed leaves its socket behind, so each has its own."""
         self.socket = os.path.join(self.directory, str(next(self.starts)))
         return {'tcp': 'tcp://127.0.0.1:0', 'unix': f'unix://{self.socket}', 'udp': 'udp://127.0.0.1:0',
-                'memif': self.memif('server') + '&ip=10.9.0.2/24&port=7000'}[self.name]
+                'memif': self.memif('server') + '&ip=10.9.0.2/24&port=7000'}[self.scheme]
 
     def server(self, listening, case):
         """What a client is told for this case, of an engine that says it listens there."""
-        if self.name != 'memif':
+        if self.scheme != 'memif':
             return listening
         return self.memif('client', f',rsize={RSIZE[shape_of(case)]}') + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
 
@@ -73,15 +76,15 @@ class Reached:
 def run_engine(holdfast, carrier, cases):
     orders = sum(case.rate_max * case.seconds for case in cases)
     data = os.path.join(holdfast.directory, 'data')
-    extra = [] if carrier.name == 'tcp' else ['--listen', carrier.listen(), '--insecure-listen']
+    extra = [] if carrier.scheme == 'tcp' else ['--listen', carrier.listen(), '--insecure-listen']
     with Engine(data, engine_options(orders, orders) + extra) as engine:
         imported = engine.tool('stock', 'import', holdfast.stock)
         if imported['refused'] != 0:
             raise Failed(f'stock import: {imported}')
-        listening = engine.address if carrier.name == 'tcp' else listening_as(engine, carrier.name)
+        listening = engine.address if carrier.scheme == 'tcp' else listening_as(engine, carrier.scheme)
         for case in cases:
             server = carrier.server(listening, case)
-            holdfast.run_case(Reached(engine, server), case, {'mtu': carrier.mtu, 'max_orders': orders})
+            holdfast.run_case(Reached(engine, server), case, {'mtu': carrier.mtu, 'huge_pages': carrier.huge, 'max_orders': orders})
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -123,25 +126,32 @@ def cases_of(carrier, shapes, seconds):
     return [Case(f'{carrier}/{shape}', seconds, SHAPES[shape], RATE_MAX[shape]) for shape in shapes]
 
 
+@contextlib.contextmanager
+def short_directory():
+    path = tempfile.mkdtemp(prefix='hf-bench-')
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def measure(directory, carriers, shapes, quick, between):
     """-> (Holdfast with the engine's runs, case -> the generator's ceilings, the cases)"""
     stock, ceilings = os.path.join(directory, 'stock.csv'), {}
     write_stock(stock, SKUS, 2000000000)
     holdfast = Holdfast(directory, stock)
-    sockets = tempfile.mkdtemp(prefix='hf-bench-')
-    try:
+    with short_directory() as where, short_directory() as pages, huge_pages(pages) as huge:
         for number in range(3 if quick else 5):
             # The other way round every second time, so that a machine that slows down does not slow always the same ones.
             for name in carriers if number % 2 == 0 else carriers[::-1]:
                 cases = cases_of(name, shapes, 1 if quick else 2)
+                memif = name.startswith('memif')
                 # A memif's MTU is of its start, and of one whose client went the other end may go too (docs/dpdk.md).
-                for group in [[case] for case in cases] if name == 'memif' else [cases]:
-                    carrier = Carrier(name, sockets, MTU[shape_of(group[0])] if name == 'memif' else None)
+                for group in [[case] for case in cases] if memif else [cases]:
+                    carrier = Carrier(name, where, MTU[shape_of(group[0])] if memif else None, huge and name == 'memif')
                     run_engine(holdfast, carrier, group)
                     run_echo(ceilings, carrier, group)
                 between()
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
     return holdfast, ceilings, [case for name in carriers for case in cases_of(name, shapes, 0)]
 
 
@@ -181,7 +191,7 @@ def run_memif(printer, quick):
                 for pipeline, requests in pipelines.items():
                     rates[pipeline].append(redis.measure(pipeline, requests)['orders_per_s'])
 
-            holdfast, ceilings, cases = measure(directory, ('tcp', 'memif'), ('single-line',), quick, between)
+            holdfast, ceilings, cases = measure(directory, ('tcp', 'memif', 'memif-no-huge'), ('single-line',), quick, between)
         best = max(rates, key=lambda one: median(rates[one]))
         for pipeline, values in rates.items():
             printer.add(row('memif', f'redis-same-work/pipeline-{pipeline}', values, 'orders/s', clients=50,

@@ -7,7 +7,7 @@ import re
 import socket
 import struct
 
-from namespace import enter_namespace, make_cable, ping, run
+from namespace import enter_namespace, huge_pages, make_cable, ping, run
 from harness import EndTest, main, run_tool  # its folder is known by now
 
 PCAP_MAC = bytes.fromhex('027063617000')  # what DPDK's pcap device says of itself
@@ -165,13 +165,24 @@ class Devices(EndTest):
         self.assertEqual(glob.glob(os.path.join(self.directory, 'hf-eal-*')), [])
 
     def test_huge_pages_are_used_where_there_are_some_and_missed_with_a_sentence_where_not(self):
-        with open('/proc/meminfo', encoding='ascii') as memory:
-            free = int(re.search(r'HugePages_Free:\s+(\d+)', memory.read())[1])
-        options = ('--listen', 'dpdk://net_null0?ip=10.9.0.2/24&port=7000&huge=yes', '--insecure-listen')
-        if free < 256:
-            self.refused_start(5, 'and huge pages', 'docs/dpdk.md', options=options)
-        else:
-            self.assertEqual(self.start(*options).stop(), 0)
+        pages = os.path.join(self.directory, 'pages')
+        os.mkdir(pages)
+        null = '--listen', 'dpdk://net_null0?ip=10.9.0.2/24&port=7000&huge=yes', '--insecure-listen'
+        memif = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={self.directory}/m?ip=10.9.0.2/24&port=7000&huge=yes'
+        with huge_pages(pages) as some:
+            if not some:
+                self.refused_start(5, 'and huge pages', 'docs/dpdk.md', options=null)
+                return
+            self.assertEqual(self.start(*null).stop(), 0)
+            engine = self.start('--listen', memif, '--insecure-listen')
+            self.stock(engine, 4, 1000000)
+            found = self.load_granted(memif.replace('role=server', 'role=client').replace('.2/24&port=7000', '.1/24&to=10.9.0.2:7000'), 1)
+            self.assertGreater(found['granted'], 0)
+            with open(f'/proc/{engine.process.pid}/smaps_rollup', encoding='ascii') as memory:
+                kib = re.findall(r'(?:Shared|Private)_Hugetlb:\s+(\d+)', memory.read())
+            self.assertGreaterEqual(sum(map(int, kib)), 8 << 10)
+            self.audit_clean(engine)
+            self.assertEqual(engine.stop(), 0, engine.text())
 
 
 if __name__ == '__main__':

@@ -65,6 +65,7 @@ class Flood(threading.Thread):
 
     def run(self):
         try:
+            os.setpriority(os.PRIO_PROCESS, 0, 10)  # this thread's: attackers have processors of their own
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
                 out.bind(('hf0', 0))
                 while not self.stopping.is_set():

@@ -8,9 +8,11 @@ import struct
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'end'))
+ABOVE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(ABOVE, 'end'), os.path.join(os.path.dirname(ABOVE), 'bench')]
 
-from harness import WAIT_S  # noqa: E402  (the harness stands in the folder beside)
+from harness import WAIT_S  # noqa: E402  (its folder is known by now)
+from huge import huge_pages  # noqa: E402, F401  (the benches need them too)
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 INSIDE = 'HF_TEST_IN_NAMESPACE'

@@ -57,6 +57,7 @@ class Flood(threading.Thread):
 
     def run(self):
         try:
+            os.setpriority(os.PRIO_PROCESS, 0, 10)  # this thread's: attackers have processors of their own
             while not self.stopping.is_set():
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
                     one.setblocking(False)
