@@ -16,19 +16,26 @@ def number(path):
 
 
 def change(pages):
+    """So many more, or fewer. -> how many more there are"""
     count = number(COUNT)
     with open(COUNT, 'w', encoding='ascii') as file:
         file.write(str(count + pages))
+    return number(COUNT) - count
 
 
 def reserve():
-    """-> how many pages were added so that enough are free; None: that is not ours to do"""
+    """-> how many were added so that enough are free; 0: there were enough, none are left, or it is not ours to do"""
     try:
-        added = max(0, PAGES - number(FREE))
-        change(added)
+        return change(max(0, PAGES - number(FREE)))
     except OSError:
-        return None
-    return added
+        return 0
+
+
+def enough():
+    try:
+        return number(FREE) >= PAGES
+    except OSError:
+        return False
 
 
 def mount(directory):
@@ -44,10 +51,11 @@ def unmount(directory):
 
 @contextlib.contextmanager
 def huge_pages(directory):
-    """-> whether there are enough, with a file system of them in `directory`, which is empty"""
+    """-> whether there are enough, and whether there is a file system of them, too, in `directory`, which is empty"""
     added = reserve()
     try:
-        yield added is not None and number(FREE) >= PAGES and mount(directory)
+        found = enough()
+        yield found, found and mount(directory)
     finally:
         unmount(directory)
         if added:

@@ -1,10 +1,11 @@
 """Durable orders over TCP, unix sockets, UDP and memif (DPDK's memory shared by two processes), and the generator's own ceiling on each.
 Packets of `memif` stand in huge pages where this may reserve them (as root), those of `memif-no-huge` in ordinary ones.
 
-Every round starts an engine for each carrier in turn, from an empty directory on core 0, with its load on core 1; then `net_echo serve`,
-the engine's port alone, which answers each frame at once, takes its place under the same load: that is `echo/CARRIER/…`, beyond which no
-engine could be seen. Redis is measured between the rounds of `memif`. Datagrams are bounded by the path: loopback's MTU of 65,536 carries
-any frame, memif is given an MTU of 9,000 for frames of 64 orders of one line and of 1,500 for smaller ones.
+One engine on core 0 listens on all of them, and a load on core 1 goes by each in turn and then the other way round: two engines, each
+with its own luck with memory, differ more than two carriers. Then `net_echo serve`, the engine's port alone, which answers each frame at
+once, takes its place: that is `echo/CARRIER/…`, beyond which no engine could be seen. For `memif` Redis is measured between the starts.
+Datagrams are bounded by the path: loopback's MTU of 65,536 carries any frame, memif is given an MTU of 9,000 for frames of 64 orders of
+one line and of 1,500 for smaller ones.
 """
 
 import contextlib
@@ -30,22 +31,20 @@ RSIZE = {'single-line': 8, 'single-line-8-a-frame': 11, 'single-line-1-a-frame':
 GOALS = {'unix/single-line': 1.0, 'memif/single-line': 1.2}
 
 
-def shape_of(case):
-    return case.name.split('/')[1]
-
-
 class Carrier:
     """Addresses of one way in; `directory` is short, as a socket's path must be."""
 
     starts = itertools.count()
 
-    def __init__(self, name, directory, mtu=None, huge=False):
-        self.scheme, self.directory, self.mtu, self.huge = name.split('-')[0], directory, mtu, huge
+    def __init__(self, name, directory, shape, huge):
+        self.name, self.directory, self.shape = name, directory, shape
+        self.scheme = name.split('-')[0]
+        self.huge = huge and name == 'memif'
         self.socket = None
 
     def memif(self, role, more=''):
         huge = '&huge=yes' if self.huge else ''
-        return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}{more}?mtu={self.mtu}{huge}'
+        return f'dpdk://net_memif0,role={role},socket-abstract=no,socket={self.socket}{more}?mtu={MTU[self.shape]}{huge}'
 
     def listen(self):
         """Where the next to start listens: a listener that was killed leaves its socket behind, so each has its own."""
@@ -53,11 +52,14 @@ class Carrier:
         return {'tcp': 'tcp://127.0.0.1:0', 'unix': f'unix://{self.socket}', 'udp': 'udp://127.0.0.1:0',
                 'memif': self.memif('server') + '&ip=10.9.0.2/24&port=7000'}[self.scheme]
 
-    def server(self, listening, case):
-        """What a client is told for this case, of an engine that says it listens there."""
+    def server(self, listening):
+        """What a client is told of one that says it listens there."""
         if self.scheme != 'memif':
             return listening
-        return self.memif('client', f',rsize={RSIZE[shape_of(case)]}') + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
+        return self.memif('client', f',rsize={RSIZE[self.shape]}') + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
+
+    def case(self, seconds):
+        return Case(f'{self.name}/{self.shape}', seconds, SHAPES[self.shape], RATE_MAX[self.shape])
 
 
 class Reached:
@@ -73,18 +75,19 @@ class Reached:
         return self.engine.alive()
 
 
-def run_engine(holdfast, carrier, cases):
-    orders = sum(case.rate_max * case.seconds for case in cases)
+def run_engine(holdfast, carriers, seconds):
+    turns = [*carriers, *carriers[::-1]]
+    orders = sum(carrier.case(seconds).rate_max * seconds for carrier in turns)
     data = os.path.join(holdfast.directory, 'data')
-    extra = [] if carrier.scheme == 'tcp' else ['--listen', carrier.listen(), '--insecure-listen']
-    with Engine(data, engine_options(orders, orders) + extra) as engine:
+    beside = [word for carrier in carriers if carrier.scheme != 'tcp' for word in ('--listen', carrier.listen())]
+    with Engine(data, engine_options(orders, orders) + [*beside, '--insecure-listen']) as engine:
         imported = engine.tool('stock', 'import', holdfast.stock)
         if imported['refused'] != 0:
             raise Failed(f'stock import: {imported}')
-        listening = engine.address if carrier.scheme == 'tcp' else listening_as(engine, carrier.scheme)
-        for case in cases:
-            server = carrier.server(listening, case)
-            holdfast.run_case(Reached(engine, server), case, {'mtu': carrier.mtu, 'huge_pages': carrier.huge, 'max_orders': orders})
+        for carrier in turns:
+            listening = engine.address if carrier.scheme == 'tcp' else listening_as(engine, carrier.scheme)
+            conditions = {'mtu': MTU[carrier.shape], 'huge_pages': carrier.huge} if carrier.scheme == 'memif' else {}
+            holdfast.run_case(Reached(engine, carrier.server(listening)), carrier.case(seconds), {**conditions, 'max_orders': orders})
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -111,19 +114,15 @@ def echo(carrier):
         process.stdout.close()
 
 
-def run_echo(ceilings, carrier, cases):
+def run_echo(ceilings, carrier, seconds):
+    case = carrier.case(seconds)
     with echo(carrier) as listening:
-        for case in cases:
-            words = ['--server', carrier.server(listening, case), *map(str, case.load(case.seconds)), '--json']
-            got = run_json(pinned(1, [program('holdfast'), *words]))
-            # A datagram that was lost on the way is the transport's own matter here; only what was granted counts.
-            if got['errors'] or got['granted'] + got['unanswered'] != got['orders']:
-                raise Failed(f'echo of {case.name}: the run is void: {got}')
-            ceilings.setdefault(case.name, []).append(got['granted'] / got['seconds'])
-
-
-def cases_of(carrier, shapes, seconds):
-    return [Case(f'{carrier}/{shape}', seconds, SHAPES[shape], RATE_MAX[shape]) for shape in shapes]
+        words = ['--server', carrier.server(listening), *map(str, case.load(seconds)), '--json']
+        got = run_json(pinned(1, [program('holdfast'), *words]))
+    # A datagram that was lost on the way is the transport's own matter here; only what was granted counts.
+    if got['errors'] or got['granted'] + got['unanswered'] != got['orders']:
+        raise Failed(f'echo of {case.name}: the run is void: {got}')
+    ceilings.setdefault(case.name, []).append(got['granted'] / got['seconds'])
 
 
 @contextlib.contextmanager
@@ -135,38 +134,31 @@ def short_directory():
         shutil.rmtree(path, ignore_errors=True)
 
 
-def measure(directory, carriers, shapes, quick, between):
-    """-> (Holdfast with the engine's runs, case -> the generator's ceilings, the cases)"""
+def measure(directory, starts, shapes, quick, between):
+    """`starts`: names of carriers that one engine serves. -> (Holdfast with the engine's runs, case -> the generator's ceilings)"""
     stock, ceilings = os.path.join(directory, 'stock.csv'), {}
     write_stock(stock, SKUS, 2000000000)
     holdfast = Holdfast(directory, stock)
-    with short_directory() as where, short_directory() as pages, huge_pages(pages) as huge:
-        for number in range(3 if quick else 5):
-            # The other way round every second time, so that a machine that slows down does not slow always the same ones.
-            for name in carriers if number % 2 == 0 else carriers[::-1]:
-                cases = cases_of(name, shapes, 1 if quick else 2)
-                memif = name.startswith('memif')
-                # A memif's MTU is of its start, and of one whose client went the other end may go too (docs/dpdk.md).
-                for group in [[case] for case in cases] if memif else [cases]:
-                    carrier = Carrier(name, where, MTU[shape_of(group[0])] if memif else None, huge and name == 'memif')
-                    run_engine(holdfast, carrier, group)
-                    run_echo(ceilings, carrier, group)
+    with short_directory() as where, short_directory() as pages, huge_pages(pages) as (_, huge):
+        for _ in range(3 if quick else 5):
+            for shape, names in itertools.product(shapes, starts):
+                carriers = [Carrier(name, where, shape, huge) for name in names]
+                run_engine(holdfast, carriers, 1)
+                for carrier in carriers:
+                    run_echo(ceilings, carrier, 1)
                 between()
-    return holdfast, ceilings, [case for name in carriers for case in cases_of(name, shapes, 0)]
+    return holdfast, ceilings
 
 
-def report(printer, bench, holdfast, ceilings, cases, **more):
-    for case in cases:
-        carrier, shape = case.name.split('/')[0], shape_of(case)
-        told = {**holdfast.told(case), 'echo': round(median(ceilings[case.name])),
-                'frames_resent': holdfast.runs[case.name][-1]['frames_resent']}
-        if carrier == 'tcp':
-            printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', **told, **more))
-        else:
-            printer.add(row(bench, case.name, holdfast.values(case.name), 'orders/s', f'tcp/{shape}', holdfast.values(f'tcp/{shape}'),
-                            goal=GOALS.get(case.name), **told, **more))
-        printer.add(row(bench, f'echo/{case.name}', ceilings[case.name], 'orders/s', orders_a_frame=case.shape['batch'], generator_cpu=1,
-                        echo_cpu=0))
+def report(printer, bench, holdfast, ceilings, **more):
+    for name, values in ceilings.items():
+        carrier, shape = name.split('/')
+        case = Case(name, 1, SHAPES[shape], RATE_MAX[shape])
+        told = {**holdfast.told(case), 'echo': round(median(values)), 'frames_resent': holdfast.runs[name][-1]['frames_resent']}
+        tcp = {} if carrier == 'tcp' else {'against': f'tcp/{shape}', 'against_values': holdfast.values(f'tcp/{shape}'),
+                                           'goal': GOALS.get(name)}
+        printer.add(row(bench, name, holdfast.values(name), 'orders/s', **tcp, **told, **more))
+        printer.add(row(bench, f'echo/{name}', values, 'orders/s', orders_a_frame=case.shape['batch'], generator_cpu=1, echo_cpu=0))
 
 
 def run(printer, quick):
@@ -174,7 +166,7 @@ def run(printer, quick):
     program('holdfastd')
     with scratch('bench-data') as directory:
         flush = flush_us(directory)
-        report(printer, 'transports', *measure(directory, CARRIERS, tuple(SHAPES), quick, lambda: None), flush_us_p50=round(flush, 1))
+        report(printer, 'transports', *measure(directory, (CARRIERS,), tuple(SHAPES), quick, lambda: None), flush_us_p50=round(flush, 1))
 
 
 def run_memif(printer, quick):
@@ -191,7 +183,7 @@ def run_memif(printer, quick):
                 for pipeline, requests in pipelines.items():
                     rates[pipeline].append(redis.measure(pipeline, requests)['orders_per_s'])
 
-            holdfast, ceilings, cases = measure(directory, ('tcp', 'memif', 'memif-no-huge'), ('single-line',), quick, between)
+            holdfast, ceilings = measure(directory, (('tcp', 'memif'), ('tcp', 'memif-no-huge')), ('single-line',), quick, between)
         best = max(rates, key=lambda one: median(rates[one]))
         for pipeline, values in rates.items():
             printer.add(row('memif', f'redis-same-work/pipeline-{pipeline}', values, 'orders/s', clients=50,
@@ -199,4 +191,4 @@ def run_memif(printer, quick):
         for name, goal in (('tcp/single-line', 55), ('memif/single-line', 70)):
             printer.add(row('memif', name, holdfast.values(name), 'orders/s', 'redis-same-work', rates[best], goal=goal,
                             redis_pipeline=best, echo=round(median(ceilings[name]))))
-        report(printer, 'memif', holdfast, ceilings, cases, flush_us_p50=round(flush, 1))
+        report(printer, 'memif', holdfast, ceilings, flush_us_p50=round(flush, 1))

@@ -169,11 +169,13 @@ class Devices(EndTest):
         os.mkdir(pages)
         null = '--listen', 'dpdk://net_null0?ip=10.9.0.2/24&port=7000&huge=yes', '--insecure-listen'
         memif = f'dpdk://net_memif0,role=server,socket-abstract=no,socket={self.directory}/m?ip=10.9.0.2/24&port=7000&huge=yes'
-        with huge_pages(pages) as some:
-            if not some:
+        with huge_pages(pages) as (enough, mounted):
+            if not enough:
                 self.refused_start(5, 'and huge pages', 'docs/dpdk.md', options=null)
                 return
             self.assertEqual(self.start(*null).stop(), 0)
+            if not mounted:
+                return
             engine = self.start('--listen', memif, '--insecure-listen')
             self.stock(engine, 4, 1000000)
             found = self.load_granted(memif.replace('role=server', 'role=client').replace('.2/24&port=7000', '.1/24&to=10.9.0.2:7000'), 1)
