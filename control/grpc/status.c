@@ -23,7 +23,7 @@ const char *hf_grpc_code_name(enum hf_grpc_code code)
 
 static void hf_grpc_pack_raw(struct hf_grpc_packer *packer, const void *bytes, size_t count)
 {
-    if (packer->out && count > 0 && packer->length + count <= packer->room)
+    if (packer->out && count > 0 && packer->length <= packer->room && count <= packer->room - packer->length)
         memcpy(packer->out + packer->length, bytes, count);
     packer->length += count;
 }
