@@ -1,7 +1,6 @@
 """Starts probe_server (given by PROBE_SERVER) and asks it what it counted. Nothing here waits for a time that a slow build could miss."""
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,11 +16,10 @@ class Server:
     """One server on a port of the kernel's choice; options as name=value."""
 
     def __init__(self, *listen, files_max=None, **options):
-        def limit():
-            if files_max:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
         words = list(listen or ['tcp://127.0.0.1:0']) + [f'{name}={value}' for name, value in options.items()]
-        self.process = subprocess.Popen([PROBE_SERVER] + words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
+        # Not with a preexec_fn: that forks, and grpcio's handlers of forks can wait for each other for ever.
+        limit = ['prlimit', f'--nofile={files_max}'] if files_max else []
+        self.process = subprocess.Popen([*limit, PROBE_SERVER, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         words = self.process.stdout.readline().split()
         if not words or words[0] != 'ready':
             self.process.wait(WAIT_S)
