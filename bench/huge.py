@@ -8,6 +8,7 @@ PAGES = 256  # of 2 MiB: the packets of an engine and of its load, with room
 COUNT = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages'
 FREE = '/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages'
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x4000, 0x40000, 2
+LIBC = ctypes.CDLL(None)
 
 
 def number(path):
@@ -40,13 +41,12 @@ def enough():
 
 def mount(directory):
     """A file system of huge pages that this process and those it starts see alone, and that goes with them."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    return (libc.unshare(CLONE_NEWNS) == 0 and libc.mount(b'none', b'/', None, MS_REC | MS_PRIVATE, None) == 0 and
-            libc.mount(b'none', os.fsencode(directory), b'hugetlbfs', 0, None) == 0)
+    return (LIBC.unshare(CLONE_NEWNS) == 0 and LIBC.mount(b'none', b'/', None, MS_REC | MS_PRIVATE, None) == 0 and
+            LIBC.mount(b'none', os.fsencode(directory), b'hugetlbfs', 0, None) == 0)
 
 
 def unmount(directory):
-    ctypes.CDLL(None).umount2(os.fsencode(directory), MNT_DETACH)
+    LIBC.umount2(os.fsencode(directory), MNT_DETACH)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,13 @@ RATE_MAX = {'single-line': 5000000, 'single-line-8-a-frame': 4500000, 'single-li
 # by: what finds none is lost, and sent again later. Much more than that would only be more memory to go round.
 MTU = {'single-line': 9000, 'single-line-8-a-frame': 1500, 'single-line-1-a-frame': 1500}
 RSIZE = {'single-line': 8, 'single-line-8-a-frame': 11, 'single-line-1-a-frame': 14}
+SECONDS = 1  # of a load
 GOALS = {'unix/single-line': 1.0, 'memif/single-line': 1.2}
+
+
+def case_of(name):
+    shape = name.split('/')[1]
+    return Case(name, SECONDS, SHAPES[shape], RATE_MAX[shape])
 
 
 class Carrier:
@@ -58,8 +64,8 @@ class Carrier:
             return listening
         return self.memif('client', f',rsize={RSIZE[self.shape]}') + '&ip=10.9.0.1/24&to=10.9.0.2:7000'
 
-    def case(self, seconds):
-        return Case(f'{self.name}/{self.shape}', seconds, SHAPES[self.shape], RATE_MAX[self.shape])
+    def case(self):
+        return case_of(f'{self.name}/{self.shape}')
 
 
 class Reached:
@@ -75,9 +81,9 @@ class Reached:
         return self.engine.alive()
 
 
-def run_engine(holdfast, carriers, seconds):
+def run_engine(holdfast, carriers):
     turns = [*carriers, *carriers[::-1]]
-    orders = sum(carrier.case(seconds).rate_max * seconds for carrier in turns)
+    orders = sum(carrier.case().rate_max * SECONDS for carrier in turns)
     data = os.path.join(holdfast.directory, 'data')
     beside = [word for carrier in carriers if carrier.scheme != 'tcp' for word in ('--listen', carrier.listen())]
     with Engine(data, engine_options(orders, orders) + [*beside, '--insecure-listen']) as engine:
@@ -87,7 +93,7 @@ def run_engine(holdfast, carriers, seconds):
         for carrier in turns:
             listening = engine.address if carrier.scheme == 'tcp' else listening_as(engine, carrier.scheme)
             conditions = {'mtu': MTU[carrier.shape], 'huge_pages': carrier.huge} if carrier.scheme == 'memif' else {}
-            holdfast.run_case(Reached(engine, carrier.server(listening)), carrier.case(seconds), {**conditions, 'max_orders': orders})
+            holdfast.run_case(Reached(engine, carrier.server(listening)), carrier.case(), {**conditions, 'max_orders': orders})
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -114,10 +120,10 @@ def echo(carrier):
         process.stdout.close()
 
 
-def run_echo(ceilings, carrier, seconds):
-    case = carrier.case(seconds)
+def run_echo(ceilings, carrier):
+    case = carrier.case()
     with echo(carrier) as listening:
-        words = ['--server', carrier.server(listening), *map(str, case.load(seconds)), '--json']
+        words = ['--server', carrier.server(listening), *map(str, case.load(SECONDS)), '--json']
         got = run_json(pinned(1, [program('holdfast'), *words]))
     # A datagram that was lost on the way is the transport's own matter here; only what was granted counts.
     if got['errors'] or got['granted'] + got['unanswered'] != got['orders']:
@@ -143,9 +149,9 @@ def measure(directory, starts, shapes, quick, between):
         for _ in range(3 if quick else 5):
             for shape, names in itertools.product(shapes, starts):
                 carriers = [Carrier(name, where, shape, huge) for name in names]
-                run_engine(holdfast, carriers, 1)
+                run_engine(holdfast, carriers)
                 for carrier in carriers:
-                    run_echo(ceilings, carrier, 1)
+                    run_echo(ceilings, carrier)
                 between()
     return holdfast, ceilings
 
@@ -153,7 +159,7 @@ def measure(directory, starts, shapes, quick, between):
 def report(printer, bench, holdfast, ceilings, **more):
     for name, values in ceilings.items():
         carrier, shape = name.split('/')
-        case = Case(name, 1, SHAPES[shape], RATE_MAX[shape])
+        case = case_of(name)
         told = {**holdfast.told(case), 'echo': round(median(values)), 'frames_resent': holdfast.runs[name][-1]['frames_resent']}
         tcp = {} if carrier == 'tcp' else {'against': f'tcp/{shape}', 'against_values': holdfast.values(f'tcp/{shape}'),
                                            'goal': GOALS.get(name)}

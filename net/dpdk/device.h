@@ -31,6 +31,7 @@ bool hf_device_key(const char *key, char *value, struct hf_device *out);
 bool hf_device_settle(struct hf_device *out);
 /* The value of `key`= in the arguments of the device's name; false: there is none, or no room for it. */
 bool hf_device_argument(const struct hf_device *device, const char *key, char *out, size_t room);
+bool hf_device_is_memif(const struct hf_device *device);
 /* Whether its other end connects to it: a memif that is the server. */
 bool hf_device_serves(const struct hf_device *device);
 /* IPv6, or IPv4 as ::ffff:a.b.c.d. */

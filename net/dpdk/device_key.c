@@ -110,7 +110,7 @@ bool hf_device_argument(const struct hf_device *device, const char *key, char *o
     return false;
 }
 
-static bool is_memif(const struct hf_device *device)
+bool hf_device_is_memif(const struct hf_device *device)
 {
     return strncmp(device->name, "net_memif", strlen("net_memif")) == 0;
 }
@@ -118,7 +118,7 @@ static bool is_memif(const struct hf_device *device)
 bool hf_device_serves(const struct hf_device *device)
 {
     char role[16];
-    return is_memif(device) && hf_device_argument(device, "role", role, sizeof role) &&
+    return hf_device_is_memif(device) && hf_device_argument(device, "role", role, sizeof role) &&
            (strcmp(role, "server") == 0 || strcmp(role, "master") == 0);
 }
 
@@ -128,8 +128,8 @@ bool hf_device_settle(struct hf_device *out)
     uint32_t packet_bytes = (HF_IP_HEAD_BYTES_MAX + out->ip.mtu + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
     size_t length = strlen(out->name), room = sizeof out->name - length;
     char told[16];
-    bool makes_ring = is_memif(out) && !hf_device_serves(out);
-    out->ip.unsummed = is_memif(out) && !out->no_offload;
+    bool makes_ring = hf_device_is_memif(out) && !hf_device_serves(out);
+    out->ip.unsummed = hf_device_is_memif(out) && !out->no_offload;
     if (!makes_ring || packet_bytes <= MEMIF_PLACE_BYTES || hf_device_argument(out, "bsize", told, sizeof told))
         return true;
     return (size_t)snprintf(out->name + length, room, ",bsize=%u", packet_bytes) < room;

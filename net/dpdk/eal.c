@@ -77,7 +77,7 @@ static void hf_eal_write(struct hf_eal_words *line, const struct hf_eal_options 
         hf_eal_add(line, device->virtual ? "--vdev=%s" : "--allow=%s", device->name);
         physical = physical || !device->virtual;
         huge = huge || device->huge;
-        memif = memif || strncmp(device->name, "net_memif", strlen("net_memif")) == 0;
+        memif = memif || hf_device_is_memif(device);
     }
     hf_eal_add_given(line, options->arguments);
     if (!hf_eal_says(line, "--log-level"))

@@ -360,7 +360,5 @@ int main(void)
         OVER_UDP(bye_ends_a_session_if_it_comes_from_its_address),
         OVER_UDP(a_port_that_stopped_accepting_serves_the_sessions_it_has),
     };
-    int failed = cmocka_run_group_tests_name("with a multishot receive", tests, NULL, NULL);
-    one_by_one = true;
-    return failed + cmocka_run_group_tests_name("one by one", tests, NULL, NULL);
+    return run_twice(tests, sizeof tests / sizeof tests[0]);
 }

@@ -175,3 +175,10 @@ void expect_refused(const struct peer *it, uint64_t number, int result)
     assert_string_equal(hf_result_name(head->result), hf_result_name((unsigned)result));
     assert_int_equal(head->request, number);
 }
+
+int run_twice(const struct CMUnitTest *tests, size_t count)
+{
+    int failed = _cmocka_run_group_tests("with a multishot receive", tests, count, NULL, NULL);
+    one_by_one = true;
+    return failed + _cmocka_run_group_tests("one by one", tests, count, NULL, NULL);
+}

@@ -44,5 +44,7 @@ void start(uint16_t credits);
 void give_request(const struct peer *it, uint64_t number, unsigned count);
 void expect_answer(const struct peer *it, uint64_t number, unsigned count);
 void expect_refused(const struct peer *it, uint64_t number, int result);
+/* Runs a group, and once more without a multishot receive. -> how many failed */
+int run_twice(const struct CMUnitTest *tests, size_t count);
 
 #endif

@@ -314,7 +314,5 @@ int main(void)
         OVER_UDP(the_largest_datagram_passes_on_a_path_that_carries_it),
         OVER_UDP(every_request_runs_once_through_loss_copies_and_moves),
     };
-    int failed = cmocka_run_group_tests_name("with a multishot receive", tests, NULL, NULL);
-    one_by_one = true;
-    return failed + cmocka_run_group_tests_name("one by one", tests, NULL, NULL);
+    return run_twice(tests, sizeof tests / sizeof tests[0]);
 }

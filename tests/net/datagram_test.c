@@ -212,7 +212,5 @@ int main(void)
         OVER_UDP(shards_share_a_port_that_nobody_else_may_have),
     };
     int failed = cmocka_run_group_tests_name("parts", parts, NULL, NULL);
-    failed += cmocka_run_group_tests_name("with a multishot receive", tests, NULL, NULL);
-    one_by_one = true;
-    return failed + cmocka_run_group_tests_name("one by one", tests, NULL, NULL);
+    return failed + run_twice(tests, sizeof tests / sizeof tests[0]);
 }
