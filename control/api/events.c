@@ -1,16 +1,13 @@
 #include "control/api/events.h"
 
 #include "control/api/event_cache.h"
+#include "control/api/follower.h"
 #include "control/api/verbs.h"
 #include "control/grpc/loop.h"
-#include "control/grpc/status.h"
 #include "ring/atomics.h"
 #include "wire/error.h"
 #include "wire/result.h"
 
-#include "holdfast/v1/events.pb-c.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -28,26 +25,6 @@ enum {
 #define HF_EVENTS_PACE_NS       100000ull /* between two reads at the end, for each follower: one read serves them all */
 #define HF_EVENTS_PACE_MAX_NS   250000000ull
 #define HF_EVENTS_CROWD_PACE_NS 2000000ull
-
-struct hf_follower;
-
-/* A follower is in one list, or in none once it was refused or has ended. */
-struct hf_follower_list {
-    struct hf_follower *first, *last;
-    unsigned count;
-};
-
-struct hf_follower {
-    struct hf_follower *next, *previous;
-    struct hf_follower_list *list;
-    struct hf_grpc_call *call;
-    uint64_t term, position; /* behind what was told or left out */
-    uint64_t asked_term;     /* of the cursor it came with; no record behind it is older */
-    uint64_t told;           /* the last cursor it got */
-    uint64_t full_since_ns;  /* 0: it takes what it gets */
-    bool waits_memory;       /* nobody says when there is some again */
-    struct hf_event_filter filter;
-};
 
 /* One FOLLOW at a time, and those who wait for it. */
 struct hf_events_lane {
@@ -86,56 +63,12 @@ static void hf_events_bump(struct hf_events *events, enum hf_events_counter coun
     hf_bump_relaxed_u64(&events->counters[counter], many);
 }
 
-/* ---- lists ---- */
-
-static void hf_follower_leave(struct hf_follower *follower)
-{
-    struct hf_follower_list *list = follower->list;
-    if (!list)
-        return;
-    if (follower->previous)
-        follower->previous->next = follower->next;
-    else
-        list->first = follower->next;
-    if (follower->next)
-        follower->next->previous = follower->previous;
-    else
-        list->last = follower->previous;
-    list->count--;
-    follower->list = NULL;
-}
-
-static void hf_follower_join(struct hf_follower *follower, struct hf_follower_list *list)
-{
-    hf_follower_leave(follower);
-    follower->list = list;
-    follower->next = NULL;
-    follower->previous = list->last;
-    if (list->last)
-        list->last->next = follower;
-    else
-        list->first = follower;
-    list->last = follower;
-    list->count++;
-}
-
 /* ---- the end of following ---- */
 
 static void hf_events_gone(struct hf_events *events)
 {
     events->follower_count--;
     hf_store_relaxed_u64(&events->counters[HF_EVENTS_FOLLOWERS], events->follower_count);
-}
-
-static void hf_events_finish(struct hf_grpc_call *call, enum hf_grpc_code code, const char *reason, const char *message, const char *cursor)
-{
-    uint8_t info[256];
-    const struct hf_grpc_pair pair = {"cursor", cursor};
-    size_t bytes = hf_grpc_error_info(reason, "holdfast", &pair, cursor != NULL, info, sizeof info);
-    const struct hf_grpc_detail detail = {HF_GRPC_TYPE_ERROR_INFO, {info, bytes}};
-    char text[256];
-    snprintf(text, sizeof text, "%s: %s", reason, message);
-    hf_grpc_finish_status(call, &(struct hf_grpc_status){code, text, &detail, 1});
 }
 
 /* What is queued for it still goes out before the status. */
@@ -146,7 +79,7 @@ static void hf_follower_end(struct hf_events *events, struct hf_follower *follow
     hf_cursor_write(follower->term, follower->position, cursor);
     hf_follower_leave(follower);
     hf_events_gone(events);
-    hf_events_finish(follower->call, code, reason, message, cursor);
+    hf_follow_finish(follower->call, code, reason, message, cursor);
 }
 
 static void hf_follower_end_result(struct hf_events *events, struct hf_follower *follower, uint16_t result)
@@ -500,48 +433,6 @@ static void hf_events_tick(struct hf_grpc_timer *timer)
 
 /* ---- a call ---- */
 
-static bool hf_follower_filter(struct hf_grpc_call *call, const Holdfast__V1__FollowRequest *request, struct hf_event_filter *filter)
-{
-    const char *wrong = NULL;
-    filter->kinds = request->n_kinds > 0 ? 0 : ~(1u << HOLDFAST__V1__EVENT_KIND__EVENT_KIND_BOOKKEEPING);
-    for (size_t i = 0; i < request->n_kinds && !wrong; i++) {
-        bool known = request->kinds[i] > 0 && request->kinds[i] <= HOLDFAST__V1__EVENT_KIND__EVENT_KIND_BOOKKEEPING;
-        filter->kinds |= known ? 1u << request->kinds[i] : 0;
-        wrong = known ? NULL : "kinds: there is no such kind";
-    }
-    filter->by_sku = request->sku[0] != '\0';
-    filter->by_order = request->order_id[0] != '\0';
-    if (filter->by_sku && !hf_sku_read(request->sku, &filter->sku))
-        wrong = "sku: a SKU has 1 to 16 bytes, or is 0x and 32 hex digits";
-    if (filter->by_order && !hf_id_read(request->order_id, &filter->order))
-        wrong = "order_id: an id is 32 hex digits, not all zero";
-    if (wrong)
-        hf_events_finish(call, HF_GRPC_INVALID_ARGUMENT, "BAD_ARGUMENT", wrong, NULL);
-    return !wrong;
-}
-
-/* False: the call has been finished. */
-static bool hf_follower_place(struct hf_events *events, struct hf_grpc_call *call, const Holdfast__V1__FollowRequest *request,
-                              struct hf_follower *follower)
-{
-    uint64_t term, durable = events->options.durable(events->options.context, &term);
-    if (request->cursor[0] == '\0') {
-        bool now = request->start == HOLDFAST__V1__FOLLOW_START__FOLLOW_START_NOW;
-        follower->position = now ? durable : 0;
-        follower->term = now ? term : 0;
-    } else if (!hf_cursor_read(request->cursor, &follower->term, &follower->position)) {
-        hf_events_finish(call, HF_GRPC_INVALID_ARGUMENT, "BAD_CURSOR", "a cursor is what an event or an answer had", NULL);
-        return false;
-    }
-    if (follower->position > durable || follower->term > term) {
-        hf_events_finish(call, HF_GRPC_OUT_OF_RANGE, "BEYOND_LOG", "the log does not reach that far", NULL);
-        return false;
-    }
-    follower->asked_term = follower->term;
-    follower->told = follower->position;
-    return true;
-}
-
 static bool hf_events_greet(struct hf_events *events, struct hf_follower *follower)
 {
     struct hf_follower_part nothing = {.term = follower->term, .position = follower->position};
@@ -559,15 +450,16 @@ static void hf_events_message(struct hf_grpc_call *call, const ProtobufCMessage 
         if (!follower)
             hf_answer_no_memory(call);
         else
-            hf_events_finish(call, HF_GRPC_RESOURCE_EXHAUSTED, "TOO_MANY_FOLLOWERS", "try again when others have left", NULL);
+            hf_follow_finish(call, HF_GRPC_RESOURCE_EXHAUSTED, "TOO_MANY_FOLLOWERS", "try again when others have left", NULL);
         return;
     }
     if (hf_load_acquire_u32(&events->draining) != 0) {
-        hf_events_finish(call, HF_GRPC_UNAVAILABLE, "DRAINING", "the engine stops", NULL);
+        hf_follow_finish(call, HF_GRPC_UNAVAILABLE, "DRAINING", "the engine stops", NULL);
         return;
     }
     follower->call = call;
-    if (!hf_follower_filter(call, request, &follower->filter) || !hf_follower_place(events, call, request, follower)) {
+    uint64_t term, durable = events->options.durable(events->options.context, &term);
+    if (!hf_follower_filter(call, request, &follower->filter) || !hf_follower_place(call, request, durable, term, follower)) {
         hf_events_bump(events, HF_EVENTS_REFUSED, 1);
         return;
     }

@@ -4,9 +4,10 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include <rte_cycles.h>
 #include <rte_interrupts.h>
 
-enum { HF_HOLD_PAUSE_NS = 20000, HF_HOLD_SOON_NS = 1000000000 };
+enum { HF_HOLD_PAUSE_NS = 20000, HF_HOLD_SOON_S = 1 };
 
 static struct hf_hold_place hf_hold_places[HF_HOLD_PLACES_MAX];
 
@@ -33,12 +34,13 @@ void hf_hold_give(struct hf_hold_place *place)
 
 bool hf_hold_enter_soon(struct hf_hold_place *place)
 {
-    for (unsigned waited_ns = 0; waited_ns < HF_HOLD_SOON_NS; waited_ns += HF_HOLD_PAUSE_NS) {
-        if (hf_hold_enter(place))
-            return true;
+    const uint64_t until = rte_get_timer_cycles() + HF_HOLD_SOON_S * rte_get_timer_hz();
+    while (!hf_hold_enter(place)) {
+        if (rte_get_timer_cycles() >= until)
+            return false;
         hf_hold_pause();
     }
-    return false;
+    return true;
 }
 
 /* The thread for interrupts has something to do. A place that is taken meanwhile is of a device that it does not know yet. */

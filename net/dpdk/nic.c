@@ -3,6 +3,8 @@
  * that a memif's bursts have to be held apart from its peer (hf_nic_take_places()). */
 #include "net/dpdk/nic.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,18 +282,31 @@ static int hf_nic_open(struct hf_nic *nic)
     return 0;
 }
 
+/* hf_nic_told() runs no more when this returns. */
+static void hf_nic_untell(struct hf_nic *nic, enum rte_eth_event_type event)
+{
+    while (rte_eth_dev_callback_unregister(nic->port, event, hf_nic_told, nic) == -EAGAIN) /* it runs now */
+        (void)sched_yield();
+}
+
+/* False: DPDK's thread is stuck, maybe within this device. */
+static bool hf_nic_shut(struct hf_nic *nic)
+{
+    hf_nic_untell(nic, RTE_ETH_EVENT_INTR_LSC);
+    hf_nic_untell(nic, RTE_ETH_EVENT_INTR_RESET);
+    if (!hf_hold_enter_soon(nic->control))
+        return false;
+    if (nic->started)
+        (void)rte_eth_dev_stop(nic->port);
+    (void)rte_eth_dev_close(nic->port);
+    hf_hold_exit(nic->control);
+    return true;
+}
+
 static void hf_nic_close(struct hf_nic *nic)
 {
-    if (nic->open) {
-        (void)rte_eth_dev_callback_unregister(nic->port, RTE_ETH_EVENT_INTR_LSC, hf_nic_told, nic);
-        (void)rte_eth_dev_callback_unregister(nic->port, RTE_ETH_EVENT_INTR_RESET, hf_nic_told, nic);
-        bool entered = hf_hold_enter_soon(nic->control);
-        if (nic->started)
-            (void)rte_eth_dev_stop(nic->port);
-        (void)rte_eth_dev_close(nic->port);
-        if (entered)
-            hf_hold_exit(nic->control);
-    }
+    if (nic->open && !hf_nic_shut(nic))
+        return; /* that thread keeps all that it may still be using */
     for (unsigned from = 0; from < HF_NIC_SHARDS_MAX; from++) {
         for (unsigned to = 0; to < HF_NIC_SHARDS_MAX; to++)
             hf_nic_empty(nic->inward[from][to]);
@@ -378,14 +393,14 @@ static bool hf_nic_begin_anew(struct hf_nic *nic)
 {
     /* What is wanted from here on may be for something that begins now: it has a turn of its own. */
     const uint32_t wanted = hf_load_acquire_u32(&nic->wanted); /* partner: hf_nic_renew() */
-    bool entered = hf_hold_enter_soon(nic->control);
+    if (!hf_hold_enter_soon(nic->control))
+        return false;
     if (nic->started)
         (void)rte_eth_dev_stop(nic->port);
     nic->started = false;
     (void)rte_eth_dev_reset(nic->port); /* not every device can; all can be configured again */
     bool begun = hf_nic_start(nic) == 0;
-    if (entered)
-        hf_hold_exit(nic->control);
+    hf_hold_exit(nic->control);
     if (begun)
         nic->renewed = wanted;
     return begun;
