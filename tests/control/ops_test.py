@@ -84,7 +84,7 @@ class OpsTest(api_test.ShopTest):
         engine, shop = self.begin()
         placed = shop.place('apple', 1)
         shop.Drain()
-        self.assertEqual(engine.process.wait(WAIT_S), 0)
+        self.assertEqual(engine.wait_end(), 0)
         self.assertEqual([line['msg'] for line in engine.messages()][-2:], ['stopping', 'stopped'])
         engine, shop = self.begin(stock=0)
         self.assertEqual(shop.GetOrder(id=placed.id).state, orders_pb2.ORDER_STATE_HELD)

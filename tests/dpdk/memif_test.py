@@ -31,7 +31,7 @@ class Memif(EndTest):
         for address in ('udp://10.9.0.2:7000', 'udp://10.9.0.2:7002', 'udp://[fd00:9::2]:7001'):
             self.load(address)
         self.audit_clean(engine)
-        shards = self.tool(engine, 'status')['shards']
+        shards = self.status(engine)['shards']
         for shard in shards:
             self.assertGreater(shard['net']['datagrams_in'], 0, shards)
         self.assertEqual(engine.stop(), 0)
