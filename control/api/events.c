@@ -8,6 +8,8 @@
 #include "wire/error.h"
 #include "wire/result.h"
 
+#include "holdfast/v1/events.pb-c.h"
+
 #include <stdlib.h>
 
 enum {

@@ -3,6 +3,8 @@
 #include "control/api/verbs.h"
 #include "control/grpc/status.h"
 
+#include "holdfast/v1/events.pb-c.h"
+
 #include <stdio.h>
 
 void hf_follower_leave(struct hf_follower *follower)

@@ -5,7 +5,7 @@
 #include "control/api/event_message.h"
 #include "control/grpc/grpc.h"
 
-#include "holdfast/v1/events.pb-c.h"
+struct Holdfast__V1__FollowRequest;
 
 /* First come, first served. A follower is in one list, or in none once it was refused or has ended. */
 struct hf_follower_list {
@@ -31,9 +31,9 @@ void hf_follower_join(struct hf_follower *follower, struct hf_follower_list *lis
 void hf_follower_leave(struct hf_follower *follower);
 
 /* What the request wants told. False: it can't be read, and the call has been finished. */
-bool hf_follower_filter(struct hf_grpc_call *call, const Holdfast__V1__FollowRequest *request, struct hf_event_filter *filter);
+bool hf_follower_filter(struct hf_grpc_call *call, const struct Holdfast__V1__FollowRequest *request, struct hf_event_filter *filter);
 /* Where the request begins in a log that ends at `durable` within `term`. False: nowhere, and the call has been finished. */
-bool hf_follower_place(struct hf_grpc_call *call, const Holdfast__V1__FollowRequest *request, uint64_t durable, uint64_t term,
+bool hf_follower_place(struct hf_grpc_call *call, const struct Holdfast__V1__FollowRequest *request, uint64_t durable, uint64_t term,
                        struct hf_follower *follower);
 
 /* Finishes the call with `reason` as the text's beginning and in its ErrorInfo. `cursor`: where to follow on from; NULL: none. */

@@ -176,12 +176,16 @@ static bool at_full_scale(void)
     return scale && strcmp(scale, "full") == 0;
 }
 
+static const char *given_seed(void)
+{
+    return getenv("HF_TEST_SEED");
+}
+
 /* By default the same lives each time: what is new is looked for at full scale. */
 static uint64_t first_seed(void)
 {
-    const char *given = getenv("HF_TEST_SEED");
-    if (given)
-        return strtoull(given, NULL, 0);
+    if (given_seed())
+        return strtoull(given_seed(), NULL, 0);
     return at_full_scale() ? (uint64_t)time(NULL) * 1000003u ^ (uint64_t)getpid() << 40 : 20261123;
 }
 
@@ -209,7 +213,7 @@ static void engine_and_oracle_agree_on_random_lives(void **state)
         count_world(&tally, world);
         hf_world_close(world);
         seed++;
-        if (getenv("HF_TEST_SEED"))
+        if (given_seed())
             break;
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
@@ -227,7 +231,7 @@ static void refuses_lies(bool in_answers)
     struct hf_script script = {.count = 0};
     struct hf_setting setting;
     assert_non_null(world);
-    for (int number = 0; number < (getenv("HF_TEST_SEED") ? 1 : LIES); number++, seed++) {
+    for (int number = 0; number < (given_seed() ? 1 : LIES); number++, seed++) {
         uint64_t at = 1 + seed * 2654435761u % 300;
         world->alter_at = in_answers ? 0 : at;
         world->lie_from = in_answers ? at + 40 : 0;

@@ -29,8 +29,11 @@ class Damage(kit.Torture):
         kit.copy_directory(self.data, target)
         return target
 
+    def log_end(self, data):
+        return self.tool(None, 'journal', 'verify', '--data', data)['end_position']
+
     def used_segments(self, data):
-        end = self.tool(None, 'journal', 'verify', '--data', data)['end_position']
+        end = self.log_end(data)
         return [name for name in kit.segments(data) if int(name[4:20], 16) < end]
 
     def refused_at(self, first, last, data):
@@ -86,7 +89,7 @@ class Damage(kit.Torture):
         """What a restore of a single file makes: blocks that are sound, in a place that the log has left behind."""
         self.worked()
         # The one that the next block goes to: the last one used may be full to its end.
-        end = self.tool(None, 'journal', 'verify', '--data', self.data)['end_position']
+        end = self.log_end(self.data)
         name = [name for name in kit.segments(self.data) if int(name[4:20], 16) <= end][-1]
         old = kit.whole(os.path.join(self.data, name))
         engine = self.start()
