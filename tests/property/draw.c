@@ -25,12 +25,16 @@ void hf_draw_begin(struct hf_draw *draw, uint64_t seed, struct hf_setting *setti
     *draw = (struct hf_draw){.random = seed};
     static const uint32_t partitions[] = {1, 2, 4, 16};
     static const uint64_t retentions_ms[] = {50, 2000, 20000};
-    *setting = (struct hf_setting){.partitions = partitions[hf_draw_below(draw, 4)] * (one_in(draw, 16) ? 16 : 1),
-                                   .retention_ms = retentions_ms[hf_draw_below(draw, 3)],
-                                   .wall_differs = one_in(draw, 4),
-                                   .history = one_in(draw, 3),
-                                   .small = one_in(draw, 4),
-                                   .key = {hf_draw_number(draw), hf_draw_number(draw)}};
+    /* A draw to a statement, here and below: a seed means the same to every compiler. */
+    *setting = (struct hf_setting){.partitions = partitions[hf_draw_below(draw, 4)]};
+    if (one_in(draw, 16))
+        setting->partitions *= 16;
+    setting->retention_ms = retentions_ms[hf_draw_below(draw, 3)];
+    setting->wall_differs = one_in(draw, 4);
+    setting->history = one_in(draw, 3);
+    setting->small = one_in(draw, 4);
+    setting->key[0] = hf_draw_number(draw);
+    setting->key[1] = hf_draw_number(draw);
     draw->setting = *setting;
     draw->now_ns = START_NS;
     draw->favourites = one_in(draw, 4) ? 1 + (uint32_t)hf_draw_below(draw, 2) : HF_DRAW_ORDERS;
@@ -150,8 +154,11 @@ static void draw_policy(struct hf_draw *draw, struct hf_command *command)
         command->body.policy.window_s = 1 + (uint32_t)hf_draw_below(draw, 5);
     if (one_in(draw, 4))
         command->body.policy.safety_stock = (uint32_t)hf_draw_below(draw, 6);
-    if (one_in(draw, 3))
-        command->body.policy.opens_ms = now - hf_draw_below(draw, 20000) + (one_in(draw, 3) ? 2000 : 0);
+    if (one_in(draw, 3)) {
+        command->body.policy.opens_ms = now - hf_draw_below(draw, 20000);
+        if (one_in(draw, 3))
+            command->body.policy.opens_ms += 2000;
+    }
     if (one_in(draw, 6))
         command->body.policy.closes_ms = now + hf_draw_below(draw, 4000);
 }
@@ -176,7 +183,9 @@ static void draw_define(struct hf_draw *draw)
 
 static void draw_set(struct hf_draw *draw, struct hf_command *command)
 {
-    command->body.stock.value = (int64_t)hf_draw_below(draw, 60) - (one_in(draw, 20) ? 30 : 0);
+    command->body.stock.value = (int64_t)hf_draw_below(draw, 60);
+    if (one_in(draw, 20))
+        command->body.stock.value -= 30;
     if (one_in(draw, 4)) {
         command->flags |= HF_FLAG_EXPECT_VERSION;
         command->body.stock.version = hf_draw_below(draw, 20);
@@ -209,8 +218,10 @@ static void draw_stock(struct hf_draw *draw)
         return;
     }
     command->body.stock.value = (int64_t)hf_draw_below(draw, 40) - 20;
-    if (one_in(draw, 100))
-        command->body.stock.value = (int64_t)hf_draw_number(draw) >> hf_draw_below(draw, 40);
+    if (one_in(draw, 100)) {
+        command->body.stock.value = (int64_t)hf_draw_number(draw);
+        command->body.stock.value >>= hf_draw_below(draw, 40);
+    }
     if (!one_in(draw, 40))
         extend_by(draw, HF_EXT_REASON, "count", 5);
 }
@@ -226,9 +237,12 @@ static void draw_place(struct hf_draw *draw)
 {
     uint16_t count = one_in(draw, 2) ? 1 : 1 + (uint16_t)hf_draw_below(draw, one_in(draw, 50) ? HF_LINES_MAX : 5);
     struct hf_command *command = begin(draw, HF_PLACE, count);
-    for (uint32_t i = 0; i < count; i++)
-        lines(draw)[i] = (struct hf_line){
-            .sku = draw_sku(draw), .location = draw_location(draw), .quantity = draw_quantity(draw), .price = hf_draw_below(draw, 1000)};
+    for (struct hf_line *line = lines(draw); line < lines(draw) + count; line++) {
+        line->sku = draw_sku(draw);
+        line->location = draw_location(draw);
+        line->quantity = draw_quantity(draw);
+        line->price = hf_draw_below(draw, 1000);
+    }
     command->id = draw_id(draw, hf_route(&lines(draw)->sku));
     command->arg = draw_ttl(draw);
     command->body.place.customer = hf_draw_below(draw, 4);
@@ -343,7 +357,9 @@ static void draw_reused(struct hf_draw *draw)
 static void draw_key(struct hf_draw *draw)
 {
     struct hf_command *command = (struct hf_command *)(void *)draw->command;
-    struct hf_request_key key = {{hf_draw_below(draw, 40) * 0x9E3779B97F4A7C15ull, one_in(draw, 2) ? draw->serial : 0}};
+    struct hf_request_key key = {{hf_draw_below(draw, 40) * 0x9E3779B97F4A7C15ull, 0}};
+    if (one_in(draw, 2))
+        key.word[1] = draw->serial;
     if (hf_opcode_family(command->opcode) <= HF_FAMILY_ORDER &&
         command->ext_bytes + HF_REQUEST_KEY_EXTENSION_BYTES <= HF_EXTENSION_BYTES_MAX && !hf_command_request_key(command, &key))
         extend_by(draw, HF_EXT_IDEMPOTENCY_KEY, (const char *)&key, sizeof key);

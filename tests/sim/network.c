@@ -121,7 +121,8 @@ static void send_hurt(struct link *link, struct queue *queue, struct chunk *chun
     if (chance(options.corrupt)) {
         sim_fault(SIM_NET_CORRUPT);
         give_up_later(link);
-        chunk->data[sim_below(chunk->bytes)] ^= (uint8_t)(1u << sim_below(8));
+        uint8_t *hurt = &chunk->data[sim_below(chunk->bytes)];
+        *hurt ^= (uint8_t)(1u << sim_below(8));
     }
     if (chunk->bytes > 1 && chance(options.truncate)) {
         sim_fault(SIM_NET_TRUNCATE);

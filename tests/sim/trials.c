@@ -204,7 +204,8 @@ static void forge_record(uint8_t *block)
         record[21] = 0x40; /* lines */
         break;
     default:
-        record[command + sim_below(length - command)] ^= (uint8_t)(1u << sim_below(8));
+        record += command + sim_below(length - command);
+        *record ^= (uint8_t)(1u << sim_below(8));
     }
 }
 

@@ -283,8 +283,10 @@ static void make_stock_change(struct client *client, enum sim_act act)
         command->body.stock.value = INT32_MIN + (int64_t)sim_below(60);
     if (sim_one_in(5))
         command->flags |= HF_FLAG_FORCE;
-    if (sim_one_in(60))
-        command->body.stock.value = (int64_t)hf_random_next(&sim.random) >> sim_below(64);
+    if (sim_one_in(60)) {
+        command->body.stock.value = (int64_t)hf_random_next(&sim.random);
+        command->body.stock.value >>= sim_below(64);
+    }
     if (act == ACT_ADJUST) {
         if (!sim_one_in(40))
             extend(HF_EXT_REASON, sim_one_in(40) ? "" : "counted");
