@@ -93,7 +93,7 @@ class Datagrams(EndTest):
         acked = os.path.join(self.directory, 'acked')
         found = self.load(path.address, 1000, '--batch', 1, '--inflight', 8, '--acked', acked)
         self.assertGreater(path.moved, 3)
-        self.assertEqual(found['connections_made'], 3, found)
+        self.assertEqual(found['connections_made'] - found['sessions_resumed'], 3, found)
         counts = self.totals(engine)
         self.assertGreater(counts['addresses_changed'], 3, counts)
         self.assertEqual(counts['accepted'] - counts['closed'], counts['connections'])
@@ -109,10 +109,13 @@ class Datagrams(EndTest):
         # A mark of time may be logged between the two.
         told = lambda records: [record['position'] for record in records if record['command'] != 'MARK']
         self.assertEqual(told(far), told(self.follow(engine)))
-        found = run_tool(path.address, 'load', '--skus', 60, '--lines', 42, '--batch', 64, '--rate', 0, '--orders', 50)
-        self.assertEqual((found.status, found.json['granted']), (0, 50), str(found))
-        found = run_tool(path.address, 'load', '--skus', 60, '--lines', 43, '--batch', 64, '--rate', 0, '--orders', 50)
-        self.assertEqual((found.status, found.json['refused']), (0, {'TOO_LARGE': 50}), str(found))
+        def load_of(lines):
+            found = run_tool(path.address, 'load', '--skus', 60, '--lines', lines, '--batch', 64, '--rate', 0, '--orders', 50)
+            self.assertEqual(found.status, 0, str(found))
+            return found.json
+        # A client that waits too long for an answer takes the path for a smaller one.
+        self.eventually(lambda: load_of(42)['granted'] == 50, 'room for 42 lines')
+        self.assertEqual(load_of(43)['refused'], {'TOO_LARGE': 50})
         self.assertGreater(path.too_large, 0)
         # What does not fit a datagram has to be asked elsewhere, and the tool says so.
         self.assertEqual(run_tool(path.address, 'digest').status, 0)
@@ -143,7 +146,7 @@ class Datagrams(EndTest):
         engine = self.start_udp(shards=2)
         self.stock(engine, 4, 1000000)
         acked = os.path.join(self.directory, 'acked')
-        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 6, '--rate', 200, '--orders', 600, '--acked', acked)
+        load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 6, '--rate', 200, '--orders', 1000, '--acked', acked)
         self.eventually(lambda: os.path.exists(acked) and os.path.getsize(acked) > 4000, 'a hundred answers')
         engine.process.send_signal(signal.SIGSTOP)
         try:
@@ -152,7 +155,7 @@ class Datagrams(EndTest):
             engine.process.send_signal(signal.SIGCONT)
         out, err = load.communicate(timeout=60)
         found = json.loads(out)
-        self.assertEqual((load.returncode, found['granted'], found['unanswered']), (0, 600, 0), err)
+        self.assertEqual((load.returncode, found['granted'], found['unanswered']), (0, 1000, 0), err)
         self.assertGreater(found['sessions_resumed'], 0, found)
         self.assertEqual(found['sessions_replaced'], 0, found)
         self.audit_clean(engine, acked)
@@ -162,7 +165,7 @@ class Datagrams(EndTest):
         self.stock(engine, 4, 1000000)
         acked = os.path.join(self.directory, 'acked')
         load = start_tool(engine.addresses[1], 'load', '--skus', 4, '--connections', 2, '--batch', 1, '--inflight', 4, '--rate', 400,
-                          '--seconds', 4, '--acked', acked)
+                          '--orders', 1600, '--acked', acked)
         self.eventually(lambda: os.path.exists(acked) and os.path.getsize(acked) > 4000, 'a hundred answers')
         engine.process.send_signal(signal.SIGKILL)
         engine.wait_end()
