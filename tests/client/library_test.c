@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
+#include <time.h>
 
 #include "client/client_p.h"
 #include "peer.h"
@@ -74,6 +75,16 @@ static void poll_until(struct hf_client *client, const unsigned *value, unsigned
     assert_int_equal(*value, wanted);
 }
 
+/* The peer's thread takes them in its own time. */
+static void wait_for_requests(struct peer *peer, uint64_t wanted, struct peer_seen *seen)
+{
+    peer_seen(peer, seen);
+    for (int turns = 0; seen->requests < wanted && turns < 10000; turns++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        peer_seen(peer, seen);
+    }
+}
+
 static void a_batch_is_one_frame_and_every_command_has_an_answer(void **state)
 {
     (void)state;
@@ -105,7 +116,7 @@ static void batches_in_flight_never_exceed_the_credits(void **state)
         submit_place(client, "apple", 1, &outcome);
     for (int i = 0; i < 20; i++)
         hf_loop_poll(hf_client_loop(client), 5000000);
-    peer_seen(peer, &seen);
+    wait_for_requests(peer, 4, &seen);
     assert_int_equal(seen.in_flight_max, 4);
     assert_int_equal(seen.requests, 4);
     hf_client_destroy(client);
@@ -272,7 +283,7 @@ static void a_batch_past_its_deadline_is_called_back_and_says_whether_it_was_sen
 {
     (void)state;
     struct peer *peer = peer_start(&(struct peer_options){.mute = true, .credits = 1});
-    struct hf_client *client = connected_client(peer, (struct hf_client_options){.deadline_ns = 30000000});
+    struct hf_client *client = connected_client(peer, (struct hf_client_options){.deadline_ns = second_ns / 2});
     struct outcome outcome = {0};
     submit_place(client, "apple", 1, &outcome);
     submit_place(client, "apple", 1, &outcome);
@@ -369,10 +380,10 @@ static void what_a_shard_out_of_reach_would_get_goes_over_the_main_connection(vo
     peer_stop(peer);
 }
 
-static void greeted_with(enum peer_greeting greeting, int error, const char *sentence)
+static void greeted_with(enum peer_greeting greeting, uint64_t patience_ns, int error, const char *sentence)
 {
     struct peer *peer = peer_start(&(struct peer_options){.greeting = greeting});
-    struct hf_client *client = open_client(peer, (struct hf_client_options){.connect_timeout_ns = 100000000});
+    struct hf_client *client = open_client(peer, (struct hf_client_options){.connect_timeout_ns = patience_ns});
     assert_int_equal(hf_client_connect(client, 10 * second_ns, true), error);
     assert_non_null(strstr(hf_client_error(client), sentence));
     hf_client_destroy(client);
@@ -382,31 +393,28 @@ static void greeted_with(enum peer_greeting greeting, int error, const char *sen
 static void what_is_no_holdfast_server_is_called_so(void **state)
 {
     (void)state;
-    greeted_with(PEER_GARBAGE, HF_E_PROTOCOL, "is no Holdfast frame");
-    greeted_with(PEER_BAD_CRC, HF_E_PROTOCOL, "wrong checksum");
-    greeted_with(PEER_SILENCE, HF_E_TIMEOUT, "does not answer");
-    greeted_with(PEER_REFUSE_BUSY, HF_E_CLOSED, "BUSY");
+    greeted_with(PEER_GARBAGE, 10 * second_ns, HF_E_PROTOCOL, "is no Holdfast frame");
+    greeted_with(PEER_BAD_CRC, 10 * second_ns, HF_E_PROTOCOL, "wrong checksum");
+    greeted_with(PEER_SILENCE, second_ns / 10, HF_E_TIMEOUT, "does not answer");
+    greeted_with(PEER_REFUSE_BUSY, 10 * second_ns, HF_E_CLOSED, "BUSY");
 }
 
 static void nobody_listening_is_said_at_once(void **state)
 {
     (void)state;
-    struct peer *peer = peer_start(&(struct peer_options){0});
-    char address[64], error[256];
-    struct hf_client *client;
-    snprintf(address, sizeof address, "%s", peer_address(peer));
-    peer_stop(peer);
-    assert_int_equal(hf_client_create(NULL, &(struct hf_client_options){.server = address}, &client, error, sizeof error), 0);
+    struct peer *peer = peer_start(&(struct peer_options){.unreachable = true});
+    struct hf_client *client = open_client(peer, (struct hf_client_options){0});
     assert_int_equal(hf_client_connect(client, 10 * second_ns, true), HF_E_CLOSED);
     assert_non_null(strstr(hf_client_error(client), "cannot be reached"));
     hf_client_destroy(client);
+    peer_stop(peer);
 }
 
 static void answers_that_do_not_add_up_break_the_connection_with_a_sentence(void **state)
 {
     (void)state;
     struct peer *peer = peer_start(&(struct peer_options){.garbage_answers = true});
-    struct hf_client *client = connected_client(peer, (struct hf_client_options){.deadline_ns = 200000000});
+    struct hf_client *client = connected_client(peer, (struct hf_client_options){.deadline_ns = 2 * second_ns});
     struct outcome outcome = {0};
     struct hf_client_status status;
     submit_place(client, "apple", 2, &outcome);

@@ -33,6 +33,7 @@ struct peer {
     int listeners[SHARDS], wake;
     uint16_t ports[SHARDS];
     char address[64];
+    bool unreachable;
     unsigned shards; /* fixed at start, so the thread reads it without the lock */
     bool stop, drop, broke, lost;
     uint64_t missing; /* number of the request that was lost */
@@ -271,6 +272,12 @@ static void accept_line(struct peer *peer, unsigned shard)
         close(fd);
 }
 
+/* Whether the shard's port is taken and nobody listens there. */
+static bool refuses(const struct peer *peer, unsigned shard)
+{
+    return peer->unreachable || (shard > 0 && peer->options.shards_unreachable);
+}
+
 static void *serve(void *argument)
 {
     struct peer *peer = argument;
@@ -279,7 +286,7 @@ static void *serve(void *argument)
         unsigned shards = peer->shards;
         polls[0] = (struct pollfd){peer->wake, POLLIN, 0};
         for (unsigned i = 0; i < shards; i++)
-            polls[1 + i] = (struct pollfd){i > 0 && peer->options.shards_unreachable ? -1 : peer->listeners[i], POLLIN, 0};
+            polls[1 + i] = (struct pollfd){refuses(peer, i) ? -1 : peer->listeners[i], POLLIN, 0};
         for (unsigned i = 0; i < CONNECTIONS; i++)
             polls[1 + shards + i] = (struct pollfd){peer->lines[i].fd, POLLIN, 0};
         poll(polls, 1 + shards + CONNECTIONS, -1);
@@ -309,9 +316,8 @@ static void listen_on_free_port(struct peer *peer, unsigned shard)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof address;
     peer->listeners[shard] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool refuses = shard > 0 && peer->options.shards_unreachable;
     if (bind(peer->listeners[shard], (struct sockaddr *)&address, sizeof address) != 0 ||
-        (!refuses && listen(peer->listeners[shard], 128) != 0) ||
+        (!refuses(peer, shard) && listen(peer->listeners[shard], 128) != 0) ||
         getsockname(peer->listeners[shard], (struct sockaddr *)&address, &bytes) != 0) {
         perror("peer");
         abort();
@@ -331,6 +337,7 @@ struct peer *peer_start(const struct peer_options *options)
     peer->options = *options;
     fill_defaults(&peer->options);
     peer->shards = peer->options.shards;
+    peer->unreachable = options->unreachable;
     for (unsigned i = 0; i < CONNECTIONS; i++)
         peer->lines[i].fd = -1;
     for (unsigned i = 0; i < peer->options.shards; i++)

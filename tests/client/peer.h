@@ -15,6 +15,7 @@ struct peer_options {
     enum peer_greeting greeting;
     unsigned break_after;    /* closes a connection once, when this many requests came in all, without answering the last */
     bool shards_unreachable; /* the ports of all shards but the first are named in WELCOME and refuse connections */
+    bool unreachable;        /* its own port refuses connections, and nobody else can have it meanwhile */
     unsigned lose_request;   /* this request, counted over all, never came; those behind it overrun until it comes again */
     bool forget_sessions;    /* every HELLO gets a new session */
     bool mute;               /* takes requests, never answers */

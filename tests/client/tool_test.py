@@ -29,11 +29,12 @@ def call(*arguments, server=None):
     return subprocess.run([TOOL, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
 
 
-def free_address():
-    """An address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return 'tcp://127.0.0.1:%d' % probe.getsockname()[1]
+def free_address(test):
+    """An address where nobody listens, nor can while the test runs."""
+    probe = socket.socket()
+    test.addCleanup(probe.close)
+    probe.bind(('127.0.0.1', 0))
+    return 'tcp://127.0.0.1:%d' % probe.getsockname()[1]
 
 
 class Usage(unittest.TestCase):
@@ -93,7 +94,7 @@ class Usage(unittest.TestCase):
 
 class Reach(unittest.TestCase):
     def test_nobody_listening_exits_with_3(self):
-        address = free_address()
+        address = free_address(self)
         for arguments in (['status'], ['digest'], ['follow'], ['sku', 'get', 'apple'], ['order', 'place', 'apple:1:1'],
                           ['load', '--rate', '0', '--orders', '1']):
             with self.subTest(arguments=arguments):
@@ -102,7 +103,7 @@ class Reach(unittest.TestCase):
                 self.assertIn('cannot be reached', done.stderr)
 
     def test_the_servers_address_comes_from_the_environment_too(self):
-        address = free_address()
+        address = free_address(self)
         self.assertIn(address, call('status', server=address).stderr)
 
 

@@ -153,6 +153,7 @@ class Devices(EndTest):
         config = self.write('config.yaml', 'insecure-listen: true\ndpdk:\n  eal: --telemetry\n  devices:\n'
                                            '    - {device: net_null0, ip: [10.9.0.2/24], port: 7000}\n')
         engine = self.start('--config', config)
+        self.eventually(lambda: len(engine.addresses) == 2, 'a second address')
         self.assertEqual(engine.addresses[1], 'dpdk://net_null0?ip=10.9.0.2/24&port=7000')
         sockets = glob.glob(os.path.join(self.directory, 'hf-eal-*', 'dpdk', '*', 'dpdk_telemetry.v2'))
         self.assertEqual(len(sockets), 1, os.listdir(self.directory))

@@ -1,7 +1,9 @@
 """dpdk:// over a memif: its other end is a bridge to an interface of Linux, whose stack is the peer."""
 
 import glob
+import json
 import os
+import signal
 
 from namespace import Bridge, enter_namespace, ping, run
 from harness import EndTest, main, run_tool, scaled, start_tool  # its folder is known by now
@@ -80,7 +82,22 @@ class Memif(EndTest):
         self.assertFalse(os.path.exists(self.socket))
 
     def packets_in(self, engine):
-        return self.tool(engine, 'status')['shards'][0].get('packets', {}).get('in', 0)
+        return self.status(engine)['shards'][0].get('packets', {}).get('in', 0)  # there are none before the first
+
+    def stream(self, engine, client):
+        """A client to which answers stream. One that a slow machine let find no engine in its few seconds begins again."""
+        def begun():
+            before = self.packets_in(engine)
+            load = start_tool(client, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--batch', 8, '--inflight', 64,
+                              '--seconds', 600)
+            self.addCleanup(load.kill)
+            self.eventually(lambda: load.poll() is not None or self.packets_in(engine) > before + 200, 'a stream of packets')
+            if load.poll() is None:
+                return load
+            out, err = load.communicate()
+            self.assertEqual((load.returncode, json.loads(out)['orders']), (3, 0), out + err)
+            return None
+        return self.eventually(begun, 'a client that reaches the engine')
 
     def test_clients_that_are_killed_while_answers_stream_to_them_take_no_engine_with_them(self):
         engine = self.start_on_memif('&mtu=9000')
@@ -90,16 +107,10 @@ class Memif(EndTest):
         client = f'dpdk://net_memif0,role=client,socket-abstract=no,socket={self.socket}?ip=10.9.0.10/24&to=10.9.0.2:7000&mtu=9000'
         turns = scaled(6, 60)
         for _ in range(turns):
-            before = self.packets_in(engine)
-            load = start_tool(client, 'load', '--skus', 4, '--connections', 4, '--rate', 0, '--batch', 8, '--inflight', 64,
-                              '--seconds', 600)
-            try:
-                self.eventually(lambda: load.poll() is not None or self.packets_in(engine) > before + 200, 'a stream of packets')
-            finally:
-                ended = load.poll()
-                load.kill()
-                said = load.communicate()
-            self.assertIsNone(ended, said)
+            load = self.stream(engine, client)
+            load.kill()
+            said = load.communicate()
+            self.assertEqual(load.returncode, -signal.SIGKILL, said)  # it had not ended before
             self.eventually(lambda: not self.tool(engine, 'status')['devices']['0']['link_up'], 'the end of the link')
         # The table of orders may be full by now, and that is an answer; a slow machine's first try may come to nothing.
         last = ('load', '--skus', 4, '--connections', 3, '--rate', 0, '--orders', 400, '--batch', 4, '--inflight', 8)

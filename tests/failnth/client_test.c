@@ -14,7 +14,7 @@ static int call(struct hf_client *client)
         struct hf_batch *batch = hf_client_batch(client, shard);
         assert_non_null(batch);
         assert_non_null(hf_batch_add(batch, HF_LIST_LOCATIONS, 0, 0));
-        int code = hf_client_call(client, batch, 500000000, (struct hf_answer *)(void *)answers, sizeof answers, &refused);
+        int code = hf_client_call(client, batch, 10000000000ull, (struct hf_answer *)(void *)answers, sizeof answers, &refused);
         if (code != 0)
             return code;
     }
@@ -23,7 +23,7 @@ static int call(struct hf_client *client)
 
 static int use_client(char *sentence, size_t bytes)
 {
-    struct hf_client_options options = {.server = peer_address(peer), .frames_max = 4, .connect_timeout_ns = 1000000000};
+    struct hf_client_options options = {.server = peer_address(peer), .frames_max = 4, .connect_timeout_ns = 5000000000};
     struct hf_client *client = NULL;
     int code = hf_client_create(NULL, &options, &client, sentence, bytes);
     if (code != 0) {

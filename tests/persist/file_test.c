@@ -225,7 +225,7 @@ static void kills_at_any_moment_lose_nothing_durable(void **state)
         pid_t child = fork();
         if (child == 0)
             _exit(write_until_killed(help, durable));
-        for (unsigned i = 0; i < 2000 && *durable < before + 1 + round * 17; i++)
+        for (unsigned i = 0; i < 60000 && *durable < before + 1 + round * 17; i++)
             nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
         kill(child, SIGKILL);
         int status = 0;

@@ -115,11 +115,11 @@ static void a_failed_flush_of_log_space_ends_the_log_and_is_not_tried_again(void
     assert_int_equal(help_settle(help), 0);
     hf_store_release_u32(&flushes_fail, 1);
     int e = 0;
-    for (unsigned i = 0; e >= 0 && i < 5000; i++) {
+    for (unsigned i = 0; e >= 0 && i < 30000; i++) {
         if (hf_log_watermark(help->log) == 0 && hf_log_buffer_has_room(help->buffer, 0))
             help_write(help, 4096);
         e = hf_log_drain(help->log, help->now_ns += 10000);
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     assert_int_equal(e, HF_E_IO);
     hf_store_release_u32(&flushes_fail, 0);
