@@ -33,8 +33,8 @@ struct peer {
     int listeners[SHARDS], wake;
     uint16_t ports[SHARDS];
     char address[64];
-    bool unreachable;
-    unsigned shards; /* fixed at start, so the thread reads it without the lock */
+    unsigned shards;  /* fixed at start, so the thread reads it without the lock */
+    bool unreachable; /* likewise */
     bool stop, drop, broke, lost;
     uint64_t missing; /* number of the request that was lost */
     uint64_t next_session;
