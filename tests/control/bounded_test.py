@@ -77,7 +77,7 @@ class BoundedTest(harness.EndTest):
             begin().result()
         before = STOCK - shop.GetCell(sku='apple', location=1).available
         with self.held(engine):
-            late, cancelled = begins[0](ids[0], timeout=2), begins[0](ids[1])
+            late, cancelled = begins[0](ids[0], timeout=5), begins[0](ids[1])
             self.sent_on(shops[0])
             cancelled.cancel()
             self.assertEqual(late.exception().code(), grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -341,7 +341,7 @@ class EventsTest(harness.EndTest):
         return [line for line in engine.messages() if line['msg'] == 'slow request']
 
     def test_slow_requests_are_logged_with_their_order_their_trace_and_where_the_time_went_and_floods_of_them_are_counted(self):
-        engine, shop = self.begin('--slow-request-ms', '1', stock=2000000000)
+        engine, shop = self.begin('--slow-request-ms', '1', '--max-lines', '4000000', stock=2000000000)
         place = self.place_call(shop)
         request = orders_pb2.PlaceOrderRequest(lines=[orders_pb2.OrderLine(sku='apple', location=1, quantity=1)] * 256)
         orders = set()

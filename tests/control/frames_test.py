@@ -417,7 +417,7 @@ class FramesTest(harness.Case):
         self.assertEqual(self.status(busy, 1), 0)
 
     def test_a_connection_that_does_not_answer_pings_is_closed(self):
-        server = self.serve(keepalive_time=100, keepalive_timeout=300)
+        server = self.serve(keepalive_time=100, keepalive_timeout=3000)
         answering, silent = self.open(server), self.open(server)
         silent.until(w.PING)
         stop = threading.Event()

@@ -32,9 +32,12 @@ class OpsTest(api_test.ShopTest):
         engine, shop = self.begin(shards=2)
         for _ in range(20):
             shop.place('apple', 1, ttl_ms=600000) if _ < 10 else shop.GetCell(sku='apple', location=1)
-        shards = pages(shop.Shards, 'shards')
+        def in_time():
+            shards = pages(shop.Shards, 'shards')
+            return shards if all(shard.responsive for shard in shards) else None
+        shards = self.eventually(in_time, 'an answer of every shard')
         self.assertEqual([shard.shard for shard in shards], [0, 1])
-        self.assertTrue(all(shard.responsive and shard.turns > 0 and shard.stage != admin_pb2.STAGE_UNSPECIFIED for shard in shards))
+        self.assertTrue(all(shard.turns > 0 and shard.stage != admin_pb2.STAGE_UNSPECIFIED for shard in shards))
         self.assertGreaterEqual(sum(shard.commands for shard in shards), 20)
         self.assertGreater(sum(shard.words_taken for shard in shards), 10)
         self.assertGreater(sum(shard.record_bytes for shard in shards), 10 * 128)

@@ -72,6 +72,7 @@ class ToolsTest(harness.Case):
         path = self.directory + '/s'
         first = harness.Server('unix://' + path)
         first.process.kill()
+        first.process.wait(harness.WAIT_S)
         first.stop()
         self.serve('unix://' + path)
         self.assertEqual(run('curl', '-sS', '--http2-prior-knowledge', '--unix-socket', path, 'http://here/x').stdout, b'GET /x 0 bytes\n')

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 
 import harness
 
@@ -110,6 +111,10 @@ class Tool(harness.EndTest):
     def test_nobody_there_ends_with_3(self):
         address = self.engine.address
         self.engine.stop()
+        taken = socket.socket()  # so that nobody else listens there
+        self.addCleanup(taken.close)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(self.engine.host_port)
         for words in (['status'], ['order', 'place', 'APPLE:1:1'], ['stock', 'import', self.file],
                       ['load', '--rate', '0', '--orders', '5', '--skus', '1']):
             with self.subTest(words=words):

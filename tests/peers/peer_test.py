@@ -671,8 +671,11 @@ class Losses(PeerTest):
                 link.send = lambda data: len(data) <= 1300 and send(data)
                 return link
 
-        shop = Shop(Narrow(self.udp))
-        self.addCleanup(shop.session.close)
+        for _ in range(10):  # who hears nothing for a moment takes the path for a smaller one
+            shop = Shop(Narrow(self.udp))
+            self.addCleanup(shop.session.close)
+            if shop.session.welcome.frame_bytes_max == 1232:
+                break
         self.assertEqual((shop.session.welcome.frame_bytes_max, shop.session.reopened), (1232, 0))
         self.furnish(shop)
 
