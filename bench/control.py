@@ -18,7 +18,7 @@ import sys
 import time
 
 from engine import Engine, Failed, dies_with_us, pinned, program, run_json, scratch, write_stock
-from rows import median, row
+from rows import disk_interrupts, median, row
 
 RATE = 20000  # orders/s of the open loop
 REST_RATE, REST_CONNECTIONS = 2000, 10
@@ -138,7 +138,7 @@ def run(printer, quick):
     options = ['--control', 'tcp://127.0.0.1:0', '--max-skus', str(SKUS + SPARE), '--max-cells', str(SKUS + SPARE), '--max-orders',
                str(orders), '--max-lines', str(orders), '--max-command-ids', str(2 * SKUS + SPARE), '--max-limits', '1024', '--prefault',
                '--follower-stall', '600']
-    alone, with_control, first = [], [], 'none'
+    alone, with_control, first, interrupts = [], [], 'none', disk_interrupts()
     with scratch('bench-data') as directory:
         stock = os.path.join(directory, 'stock.csv')
         write_stock(stock, SKUS, 2000000000)
@@ -150,7 +150,8 @@ def run(printer, quick):
                     (with_control if both else alone).append(got)
         shutil.rmtree(os.path.join(directory, 'data'), ignore_errors=True)
     report(printer, alone, with_control, seconds=seconds, rate=RATE, rest_rate=REST_RATE, readers=READERS,
-           reader_bytes_per_s=READER_BYTES_PER_S, shard_cpu=0, control_cpu=1, load_cpu=1, load_priority=first)
+           reader_bytes_per_s=READER_BYTES_PER_S, shard_cpu=0, control_cpu=1, load_cpu=1, load_priority=first,
+           disk_interrupts_by_cpu=disk_interrupts(interrupts))
 
 
 def report(printer, alone, with_control, **told):

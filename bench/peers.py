@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from engine import ROOT, Engine, Failed, dies_with_us, pinned, program, run_json, scratch, write_stock
-from rows import median, row
+from rows import disk_interrupts, median, row
 
 SKUS = 100000
 SPARE = 4096        # rows beyond what is needed: threads take theirs in shares
@@ -90,14 +90,6 @@ def flush_us(directory, count=100):
     return median(taken)
 
 
-def disk_interrupts():
-    """Interrupts of disks so far, by CPU."""
-    with open('/proc/interrupts', encoding='ascii', errors='replace') as table:
-        cpus = len(table.readline().split())
-        rows = [line.split() for line in table if 'nvme' in line or 'ahci' in line or ('virtio' in line and 'req' in line)]
-    return [sum(int(one[1 + cpu]) for one in rows) for cpu in range(cpus)]
-
-
 def engine_options(orders, lines, retention_s=600):
     return ['--max-skus', str(SKUS + SPARE), '--max-cells', str(SKUS + SPARE), '--max-orders', str(orders), '--max-lines', str(lines),
             '--max-command-ids', str(2 * SKUS + SPARE), '--max-limits', '1024', '--retention', str(retention_s), '--prefault']
@@ -126,11 +118,11 @@ class Holdfast:
     def run_case(self, engine, case, conditions):
         before = disk_interrupts()
         got = run_json(pinned(1, engine.command(*case.load(case.seconds))))
-        after = disk_interrupts()
+        by_cpu = disk_interrupts(before)
         bad = {code: count for code, count in got['refused'].items() if count and code != 'BUSY'}
         if bad or got['short'] or got['errors'] or got['unanswered'] or not engine.alive():
             raise Failed(f'{case.name}: the run is void: {json.dumps(got)}')
-        got['conditions'] = {**conditions, 'disk_interrupts_by_cpu': [b - a for a, b in zip(before, after)]}
+        got['conditions'] = {**conditions, 'disk_interrupts_by_cpu': by_cpu}
         self.runs.setdefault(case.name, []).append(got)
 
     def values(self, name):

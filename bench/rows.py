@@ -34,6 +34,15 @@ def cpu_name():
         return platform.machine()
 
 
+def disk_interrupts(since=None):
+    """Interrupts of disks by CPU: so far, or since an earlier answer."""
+    with open('/proc/interrupts', encoding='ascii', errors='replace') as table:
+        cpus = len(table.readline().split())
+        rows = [line.split() for line in table if 'nvme' in line or 'ahci' in line or ('virtio' in line and 'req' in line)]
+    counts = [sum(int(one[1 + cpu]) for one in rows) for cpu in range(cpus)]
+    return [now - then for then, now in zip(since, counts)] if since else counts
+
+
 @functools.cache
 def circumstances():
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
